@@ -1,0 +1,201 @@
+package model
+
+import (
+	"net/netip"
+	"strings"
+)
+
+// Name identifies a namespaced object.
+type Name struct{ Namespace, Name string }
+
+// String returns "namespace/name", or "name" for an object without namespace.
+func (n Name) String() string {
+	if n.Namespace == "" {
+		return n.Name
+	}
+	return n.Namespace + "/" + n.Name
+}
+
+// Compare orders names by namespace, then by name.
+func (n Name) Compare(o Name) int {
+	if c := strings.Compare(n.Namespace, o.Namespace); c != 0 {
+		return c
+	}
+	return strings.Compare(n.Name, o.Name)
+}
+
+// Protocol is a transport protocol in the API's spelling.
+type Protocol string
+
+// The protocols that a Service port can have.
+const (
+	TCP  Protocol = "TCP"
+	UDP  Protocol = "UDP"
+	SCTP Protocol = "SCTP"
+)
+
+// ServicePortName identifies one port of one Service. Port is empty for the
+// only port of a Service that did not name it.
+type ServicePortName struct {
+	Name
+	Port     string
+	Protocol Protocol
+}
+
+// String returns "namespace/name:port", as kube-proxy writes it.
+func (n ServicePortName) String() string {
+	if n.Port == "" {
+		return n.Name.String()
+	}
+	return n.Name.String() + ":" + n.Port
+}
+
+// Snapshot is all that this node knows of the cluster's Services at one moment.
+// Immutable, see the package comment.
+type Snapshot struct {
+	// Generation grows by one with each Snapshot of a process, from 1.
+	Generation uint64
+	Services   ServiceMap
+	// Namespaces holds the names of all namespaces that exist: names below an
+	// existing namespace are answered differently from those below none.
+	Namespaces map[string]struct{}
+	Node       Node
+}
+
+// Node is what a node has to know of itself.
+type Node struct {
+	Name string
+	// Addrs are the node's internal and external addresses, in the API's order.
+	Addrs []netip.Addr
+	// PodCIDRs are the ranges that this node's pods get their addresses from.
+	// Empty where the cluster does not allocate them.
+	PodCIDRs []netip.Prefix
+	Zone     string
+}
+
+// Service is one Service together with the endpoints that stand behind it.
+// Immutable once it is part of a Snapshot.
+type Service struct {
+	Name
+	UID string
+	// ClusterIPs has none for a headless Service and for one that only has an
+	// ExternalName, else one address per family.
+	ClusterIPs   []netip.Addr
+	Headless     bool
+	ExternalName string
+	// OtherProxy is true for a Service that asks by the label
+	// service.kubernetes.io/service-proxy-name to be programmed by another
+	// proxy. It still has names.
+	OtherProxy bool
+	Ports      []ServicePort
+	// Groups are the endpoints, grouped as the EndpointSlices have them.
+	Groups []EndpointGroup
+	// Problems says what of the Service could not be used, and why. The rest of
+	// the Service stands.
+	Problems []Problem
+}
+
+// ServicePort is one port that a Service offers.
+type ServicePort struct {
+	Name     string
+	Protocol Protocol
+	Port     uint16
+	// NodePort is 0 for a port that has none.
+	NodePort uint16
+}
+
+// EndpointGroup is a set of endpoints of one address family that offer the same
+// ports.
+type EndpointGroup struct {
+	Ports     []EndpointPort
+	Endpoints []Endpoint
+}
+
+// EndpointPort is a port that endpoints listen on; by Name and Protocol it
+// belongs to a ServicePort.
+type EndpointPort struct {
+	Name     string
+	Protocol Protocol
+	Port     uint16
+}
+
+// Endpoint is one address behind a Service.
+type Endpoint struct {
+	Addr netip.Addr
+	// Ready: gets new connections. Serving and Terminating are the conditions
+	// of KEP-1672; an endpoint that is Serving and Terminating is used only when
+	// there is none that is Ready.
+	Ready, Serving, Terminating bool
+	// Hostname is the endpoint's name below the Service's, or empty.
+	Hostname string
+	Node     string
+	Zone     string
+}
+
+// Problem says what is wrong with an object, so that its owner can mend it.
+type Problem struct {
+	// Field is the path of the offending field, such as "spec.ports[1].port".
+	Field   string
+	Message string
+}
+
+// String returns "field: message".
+func (p Problem) String() string { return p.Field + ": " + p.Message }
+
+// Target is where a packet for a service port can go.
+type Target struct {
+	netip.AddrPort
+	Endpoint *Endpoint
+}
+
+// Targets returns the targets of port in the address family of like, each
+// address and port once: where two groups name the same one, as may be while the
+// endpoints of a Service are being repacked, the one that is not terminating
+// counts. The order is that of the groups.
+func (s *Service) Targets(port ServicePort, like netip.Addr) []Target {
+	var out []Target
+	var seen map[netip.AddrPort]int
+	for gi := range s.Groups {
+		group := &s.Groups[gi]
+		for _, p := range group.Ports {
+			if p.Name != port.Name || p.Protocol != port.Protocol {
+				continue
+			}
+			for ei := range group.Endpoints {
+				e := &group.Endpoints[ei]
+				if e.Addr.Is4() != like.Is4() {
+					continue
+				}
+				if seen == nil {
+					seen = map[netip.AddrPort]int{}
+				}
+				target := Target{netip.AddrPortFrom(e.Addr, p.Port), e}
+				if i, dup := seen[target.AddrPort]; !dup {
+					seen[target.AddrPort] = len(out)
+					out = append(out, target)
+				} else if out[i].Endpoint.Terminating && !e.Terminating {
+					out[i] = target
+				}
+			}
+		}
+	}
+	return out
+}
+
+// Usable returns those of targets that new connections go to: the ready ones
+// or, if there are none, those that still serve while they terminate (KEP-1669).
+func Usable(targets []Target) []Target {
+	var ready, fallback []Target
+	for _, t := range targets {
+		switch {
+		case t.Endpoint.Ready:
+			ready = append(ready, t)
+		case t.Endpoint.Serving && t.Endpoint.Terminating:
+			fallback = append(fallback, t)
+		}
+	}
+	if len(ready) > 0 {
+		return ready
+	}
+	return fallback
+}
