@@ -1,0 +1,119 @@
+package v1alpha1
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const header = "apiVersion: config.signpost.dev/v1alpha1\nkind: SignpostConfiguration\n"
+
+func TestEmptyFileIsTheDefault(t *testing.T) {
+	got, err := Parse([]byte(header))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(Default(), got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestDefaultsSurviveAFile(t *testing.T) {
+	text, err := Default().Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := Parse(text)
+	if err != nil {
+		t.Fatalf("the default file is not accepted: %v\n%s", err, text)
+	}
+	if diff := cmp.Diff(Default(), got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestFileOverlaysDefaults(t *testing.T) {
+	got, err := Parse([]byte(header + `
+dns:
+  ttl: 30s
+  upstreams: [10.0.0.53, "[fd00::53]:5353"]
+proxy: {backend: legacy}
+controllers: {endpoints: {enabled: false}}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Default()
+	want.DNS.TTL.Duration = 30 * time.Second
+	want.DNS.Upstreams = []string{"10.0.0.53", "[fd00::53]:5353"}
+	want.Proxy.Backend = BackendLegacy
+	want.Controllers.Endpoints.Enabled = false
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestEveryFaultIsNamedWithItsPath(t *testing.T) {
+	for _, tt := range []struct{ name, file, want string }{
+		{"no type", "{}", `apiVersion: ""`},
+		{"other type", "apiVersion: v1\nkind: ConfigMap", `kind: "ConfigMap"`},
+		{"unknown field", header + "dns: {tttl: 3s}", `unknown field "dns.tttl"`},
+		{"wrong case", header + "DNS: {}", `unknown field "DNS"`},
+		{"twice", header + "nodeName: a\nnodeName: b", "nodeName"},
+		{"wrong type", header + "dns: {ttl: [1]}", "dns.ttl"},
+		{"no yaml", header + "\t", "no valid YAML"},
+		{"qps", header + "clientConnection: {qps: 0}", "clientConnection.qps: 0"},
+		{"burst", header + "clientConnection: {burst: 0}", "clientConnection.burst: 0"},
+		{"server", header + "clientConnection: {server: '10.0.0.1:6443'}", `clientConnection.server: "10.0.0.1:6443"`},
+		{"lease", header + "leaderElection: {leaseDuration: 5s}", "leaderElection.leaseDuration: 5s"},
+		{"renew", header + "leaderElection: {retryPeriod: 9s}", "leaderElection.renewDeadline: 10s"},
+		{"lease name", header + "leaderElection: {resourceName: A_B}", `leaderElection.resourceName: "A_B"`},
+		{"lease namespace", header + "leaderElection: {resourceNamespace: ''}", `leaderElection.resourceNamespace: ""`},
+		{"concurrency", header + "controllers: {concurrency: 0}", "controllers.concurrency: 0"},
+		{"slice size", header + "controllers: {endpointSlice: {maxEndpointsPerSlice: 1001}}", "controllers.endpointSlice.maxEndpointsPerSlice: 1001"},
+		{"batch", header + "controllers: {endpointSlice: {batchPeriod: -1s}}", "controllers.endpointSlice.batchPeriod: -1s"},
+		{"backend", header + "proxy: {backend: ebpf}", `proxy.backend: "ebpf"`},
+		{"bit", header + "proxy: {masqueradeBit: 32}", "proxy.masqueradeBit: 32"},
+		{"sync", header + "proxy: {syncPeriod: 0s}", "proxy.syncPeriod: 0s"},
+		{"cidr", header + "proxy: {clusterCIDRs: [10.244.0.0]}", `proxy.clusterCIDRs[0]: "10.244.0.0"`},
+		{"node port range", header + "proxy: {nodePortAddresses: [a, 10.0.0.0/8]}", `proxy.nodePortAddresses[0]: "a"`},
+		{"domain", header + "dns: {domain: 'cluster local'}", `dns.domain: "cluster local"`},
+		{"listen", header + "dns: {listen: [':53']}", `dns.listen[0]: ":53"`},
+		{"dns service", header + "dns: {service: kube-dns}", `dns.service: "kube-dns"`},
+		{"peer port", header + "dns: {peerPort: 65536}", "dns.peerPort: 65536"},
+		{"ttl", header + "dns: {ttl: 2h}", "dns.ttl: 2h"},
+		{"upstream by name", header + "dns: {upstreams: [dns.example.org]}", `dns.upstreams[0]: "dns.example.org"`},
+		{"stub without server", header + "dns: {stubDomains: {corp.example: []}}", "dns.stubDomains[corp.example]: names no server"},
+		{"stub server", header + "dns: {stubDomains: {corp.example: [/etc/resolv.conf]}}", `dns.stubDomains[corp.example][0]: "/etc/resolv.conf"`},
+		{"pods", header + "dns: {pods: all}", `dns.pods: "all"`},
+		{"health", header + "health: {bindAddress: ''}", `health.bindAddress: ""`},
+		{"metrics", header + "metrics: {bindAddress: localhost}", `metrics.bindAddress: "localhost"`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := Parse([]byte(tt.file))
+			if err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("error %v, want one that contains %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestAllFaultsAtOnce(t *testing.T) {
+	_, err := Parse([]byte(header + "dns: {pods: all, nope: 1}\nproxy: {masqueradeBit: -1}"))
+	if err == nil {
+		t.Fatal("no error")
+	}
+	lines := strings.Split(err.Error(), "\n")
+	slices.Sort(lines)
+	want := []string{
+		`dns.pods: "all" is not one of disabled and insecure`,
+		`proxy.masqueradeBit: -1 is not between 0 and 31`,
+		`unknown field "dns.nope"`,
+	}
+	if diff := cmp.Diff(want, lines); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

@@ -1,0 +1,54 @@
+package v1alpha1
+
+import (
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// Default returns the configuration that an empty file stands for.
+func Default() *SignpostConfiguration {
+	return &SignpostConfiguration{
+		TypeMeta:         metav1.TypeMeta{APIVersion: APIVersion, Kind: Kind},
+		ClientConnection: ClientConnection{QPS: 100, Burst: 200},
+		LeaderElection: LeaderElection{
+			LeaderElect:       true,
+			ResourceName:      "signpost",
+			ResourceNamespace: metav1.NamespaceSystem,
+			LeaseDuration:     seconds(15),
+			RenewDeadline:     seconds(10),
+			RetryPeriod:       seconds(2),
+		},
+		Controllers: Controllers{
+			Endpoints:     EndpointsController{Enabled: true},
+			EndpointSlice: EndpointSliceController{Enabled: true, MaxEndpointsPerSlice: 100},
+			Concurrency:   8,
+		},
+		Proxy: Proxy{
+			Enabled:            true,
+			Backend:            BackendAuto,
+			ClusterCIDRs:       []string{},
+			MasqueradeBit:      14,
+			NodePortAddresses:  []string{},
+			LocalhostNodePorts: true,
+			SyncPeriod:         seconds(30),
+		},
+		DNS: DNS{
+			Enabled:     true,
+			Domain:      "cluster.local",
+			Listen:      []string{},
+			Service:     "kube-system/kube-dns",
+			PeerPort:    10053,
+			TTL:         seconds(5),
+			Upstreams:   []string{"/etc/resolv.conf"},
+			StubDomains: map[string][]string{},
+			Pods:        PodRecordsInsecure,
+		},
+		Health:  Health{BindAddress: "0.0.0.0:10256"},
+		Metrics: Metrics{BindAddress: "127.0.0.1:10249"},
+	}
+}
+
+func seconds(n int) metav1.Duration {
+	return metav1.Duration{Duration: time.Duration(n) * time.Second}
+}

@@ -1,0 +1,153 @@
+package v1alpha1
+
+import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+// The type that a configuration file must name.
+const (
+	APIVersion = "config.signpost.dev/v1alpha1"
+	Kind       = "SignpostConfiguration"
+)
+
+// SignpostConfiguration is the content of the configuration file.
+type SignpostConfiguration struct {
+	metav1.TypeMeta `json:",inline"`
+
+	// NodeName is the name of the Node object of this machine. Default: the
+	// environment's NODE_NAME, else the host name.
+	NodeName         string           `json:"nodeName"`
+	ClientConnection ClientConnection `json:"clientConnection"`
+	LeaderElection   LeaderElection   `json:"leaderElection"`
+	Controllers      Controllers      `json:"controllers"`
+	Proxy            Proxy            `json:"proxy"`
+	DNS              DNS              `json:"dns"`
+	Health           Health           `json:"health"`
+	Metrics          Metrics          `json:"metrics"`
+}
+
+// ClientConnection says how to reach the API server.
+type ClientConnection struct {
+	// Kubeconfig is the path of a kubeconfig file. Default: the account that
+	// the pod runs as.
+	Kubeconfig string `json:"kubeconfig"`
+	// Server replaces the URL of the API server. It must be an address that a
+	// node reaches without Services, because Signpost is what makes Services
+	// work. Default: the environment's SIGNPOST_API_SERVER, else what the
+	// kubeconfig or the pod's environment says.
+	Server string `json:"server"`
+	// QPS and Burst limit the requests of the controllers per second. Watches
+	// do not count.
+	QPS   float32 `json:"qps"`
+	Burst int     `json:"burst"`
+}
+
+// LeaderElection says how the node that runs the controllers is found.
+type LeaderElection struct {
+	// LeaderElect false makes this node never run the controllers.
+	LeaderElect       bool            `json:"leaderElect"`
+	ResourceName      string          `json:"resourceName"`
+	ResourceNamespace string          `json:"resourceNamespace"`
+	LeaseDuration     metav1.Duration `json:"leaseDuration"`
+	RenewDeadline     metav1.Duration `json:"renewDeadline"`
+	RetryPeriod       metav1.Duration `json:"retryPeriod"`
+}
+
+// Controllers configures what the leader does. Each controller runs alone if the
+// others are off.
+type Controllers struct {
+	Endpoints     EndpointsController     `json:"endpoints"`
+	EndpointSlice EndpointSliceController `json:"endpointSlice"`
+	// Concurrency is how many Services are worked on at once, 1 to 100.
+	Concurrency int `json:"concurrency"`
+}
+
+// EndpointsController configures the controller of Endpoints objects.
+type EndpointsController struct {
+	Enabled bool `json:"enabled"`
+}
+
+// EndpointSliceController configures the controller of EndpointSlices.
+type EndpointSliceController struct {
+	Enabled bool `json:"enabled"`
+	// MaxEndpointsPerSlice is 1 to 1000.
+	MaxEndpointsPerSlice int `json:"maxEndpointsPerSlice"`
+	// BatchPeriod delays the work on a change of a pod, so that several changes
+	// make one write. 0 writes at once.
+	BatchPeriod metav1.Duration `json:"batchPeriod"`
+}
+
+// Backend is a choice among the two programs called iptables.
+type Backend string
+
+// The backends.
+const (
+	BackendAuto   Backend = "auto"
+	BackendNFT    Backend = "nft"
+	BackendLegacy Backend = "legacy"
+)
+
+// Proxy configures the programming of packets.
+type Proxy struct {
+	Enabled bool `json:"enabled"`
+	// Backend auto takes the program that the node's rules are in already.
+	Backend Backend `json:"backend"`
+	// ClusterCIDRs are the ranges of all pods, at most one per family. Traffic
+	// to a ClusterIP from elsewhere is masqueraded. Default: from outside of
+	// the node's own pod CIDRs, if it has any.
+	ClusterCIDRs  []string `json:"clusterCIDRs"`
+	MasqueradeAll bool     `json:"masqueradeAll"`
+	// MasqueradeBit is the bit of the packet mark, 0 to 31, that asks for
+	// masquerading.
+	MasqueradeBit int `json:"masqueradeBit"`
+	// NodePortAddresses are the ranges of node addresses that answer at node
+	// ports. Default: all.
+	NodePortAddresses []string `json:"nodePortAddresses"`
+	// LocalhostNodePorts lets 127.0.0.1 answer at node ports, IPv4 only.
+	LocalhostNodePorts bool `json:"localhostNodePorts"`
+	// SyncPeriod is how often the rules are checked against what they should
+	// be. Changes are applied at once.
+	SyncPeriod metav1.Duration `json:"syncPeriod"`
+}
+
+// PodRecords says what names of the form 10-0-0-1.NAMESPACE.pod.DOMAIN get.
+type PodRecords string
+
+// The kinds of pod records.
+const (
+	PodRecordsDisabled PodRecords = "disabled"
+	PodRecordsInsecure PodRecords = "insecure"
+)
+
+// DNS configures the name server.
+type DNS struct {
+	Enabled bool `json:"enabled"`
+	// Domain is the cluster's domain.
+	Domain string `json:"domain"`
+	// Listen are the addresses, host:port, to answer at. Default: the cluster
+	// IPs of Service and 169.254.20.10, port 53, on the node itself.
+	Listen []string `json:"listen"`
+	// Service is the namespace/name of the DNS Service.
+	Service string `json:"service"`
+	// PeerPort is the port on the node's own addresses at which queries are
+	// answered that other nodes' rules send here while their own server is
+	// away: the target port of Service. 0 turns it off.
+	PeerPort int             `json:"peerPort"`
+	TTL      metav1.Duration `json:"ttl"`
+	// Upstreams are resolv.conf files or host[:port] of servers for all other
+	// names.
+	Upstreams []string `json:"upstreams"`
+	// StubDomains maps a domain to the servers, host[:port], for names in it.
+	StubDomains map[string][]string `json:"stubDomains"`
+	Pods        PodRecords          `json:"pods"`
+}
+
+// Health configures the server of /livez and /readyz.
+type Health struct {
+	// BindAddress is host:port.
+	BindAddress string `json:"bindAddress"`
+}
+
+// Metrics configures the server of /metrics.
+type Metrics struct {
+	// BindAddress is host:port; empty turns it off.
+	BindAddress string `json:"bindAddress"`
+}

@@ -1,0 +1,158 @@
+package v1alpha1
+
+import (
+	"fmt"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
+)
+
+// Validate returns every fault of the configuration, each with the path of its
+// field.
+func (c *SignpostConfiguration) Validate() []error {
+	var v faults
+	v.clientConnection(&c.ClientConnection)
+	v.leaderElection(&c.LeaderElection)
+	v.between("controllers.concurrency", c.Controllers.Concurrency, 1, 100)
+	v.between("controllers.endpointSlice.maxEndpointsPerSlice", c.Controllers.EndpointSlice.MaxEndpointsPerSlice, 1, 1000)
+	if c.Controllers.EndpointSlice.BatchPeriod.Duration < 0 {
+		v.add("controllers.endpointSlice.batchPeriod", "%s is negative", c.Controllers.EndpointSlice.BatchPeriod.Duration)
+	}
+	v.proxy(&c.Proxy)
+	v.dns(&c.DNS)
+	v.hostPort("health.bindAddress", c.Health.BindAddress)
+	if c.Metrics.BindAddress != "" {
+		v.hostPort("metrics.bindAddress", c.Metrics.BindAddress)
+	}
+	return v
+}
+
+type faults []error
+
+func (v *faults) add(path, format string, args ...any) {
+	*v = append(*v, fmt.Errorf(path+": "+format, args...))
+}
+
+func (v *faults) between(path string, n, low, high int) {
+	if n < low || n > high {
+		v.add(path, "%d is not between %d and %d", n, low, high)
+	}
+}
+
+func (v *faults) positive(path string, d metav1.Duration) {
+	if d.Duration <= 0 {
+		v.add(path, "%s is not greater than 0", d.Duration)
+	}
+}
+
+func (v *faults) hostPort(path, s string) {
+	if _, err := netip.ParseAddrPort(s); err != nil {
+		v.add(path, "%q is not an address and port, such as 127.0.0.1:53 or [::1]:53", s)
+	}
+}
+
+func (v *faults) clientConnection(c *ClientConnection) {
+	if c.QPS <= 0 {
+		v.add("clientConnection.qps", "%v is not greater than 0", c.QPS)
+	}
+	if c.Burst < 1 {
+		v.add("clientConnection.burst", "%d is not greater than 0", c.Burst)
+	}
+	if c.Server == "" {
+		return
+	}
+	if u, err := url.Parse(c.Server); err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
+		v.add("clientConnection.server", "%q is not a URL such as https://10.0.0.1:6443", c.Server)
+	}
+}
+
+func (v *faults) leaderElection(c *LeaderElection) {
+	v.names("leaderElection.resourceName", c.ResourceName, validation.IsDNS1123Subdomain)
+	v.names("leaderElection.resourceNamespace", c.ResourceNamespace, validation.IsDNS1123Label)
+	v.positive("leaderElection.retryPeriod", c.RetryPeriod)
+	if c.LeaseDuration.Duration <= c.RenewDeadline.Duration {
+		v.add("leaderElection.leaseDuration", "%s is not longer than renewDeadline, %s", c.LeaseDuration.Duration, c.RenewDeadline.Duration)
+	}
+	// client-go waits retryPeriod with a jitter of up to 1.2 times as much again.
+	if c.RenewDeadline.Duration.Seconds() <= 1.2*c.RetryPeriod.Seconds() {
+		v.add("leaderElection.renewDeadline", "%s is not longer than 1.2 times retryPeriod, %s", c.RenewDeadline.Duration, c.RetryPeriod.Duration)
+	}
+}
+
+func (v *faults) names(path, s string, check func(string) []string) {
+	for _, wrong := range check(s) {
+		v.add(path, "%q: %s", s, wrong)
+	}
+}
+
+func (v *faults) proxy(c *Proxy) {
+	if !slices.Contains([]Backend{BackendAuto, BackendNFT, BackendLegacy}, c.Backend) {
+		v.add("proxy.backend", "%q is not one of auto, nft and legacy", c.Backend)
+	}
+	v.between("proxy.masqueradeBit", c.MasqueradeBit, 0, 31)
+	v.positive("proxy.syncPeriod", c.SyncPeriod)
+	v.prefixes("proxy.clusterCIDRs", c.ClusterCIDRs)
+	v.prefixes("proxy.nodePortAddresses", c.NodePortAddresses)
+}
+
+func (v *faults) prefixes(path string, in []string) {
+	for i, s := range in {
+		if _, err := netip.ParsePrefix(s); err != nil {
+			v.add(fmt.Sprintf("%s[%d]", path, i), "%q is not a range of addresses such as 10.244.0.0/16", s)
+		}
+	}
+}
+
+func (v *faults) dns(c *DNS) {
+	v.names("dns.domain", strings.TrimSuffix(c.Domain, "."), validation.IsDNS1123Subdomain)
+	for i, s := range c.Listen {
+		v.hostPort(fmt.Sprintf("dns.listen[%d]", i), s)
+	}
+	if ns, name, ok := strings.Cut(c.Service, "/"); !ok || len(validation.IsDNS1123Label(ns)) > 0 || len(validation.IsDNS1035Label(name)) > 0 {
+		v.add("dns.service", "%q is not the NAMESPACE/NAME of a Service", c.Service)
+	}
+	v.between("dns.peerPort", c.PeerPort, 0, 65535)
+	if c.TTL.Duration < 0 || c.TTL.Seconds() > 3600 {
+		v.add("dns.ttl", "%s is not between 0s and 1h", c.TTL.Duration)
+	}
+	for i, s := range c.Upstreams {
+		v.upstream(fmt.Sprintf("dns.upstreams[%d]", i), s, true)
+	}
+	for domain, servers := range c.StubDomains {
+		path := fmt.Sprintf("dns.stubDomains[%s]", domain)
+		v.names(path, strings.ToLower(strings.TrimSuffix(domain, ".")), validation.IsDNS1123Subdomain)
+		if len(servers) == 0 {
+			v.add(path, "names no server")
+		}
+		for i, s := range servers {
+			v.upstream(fmt.Sprintf("%s[%d]", path, i), s, false)
+		}
+	}
+	if c.Pods != PodRecordsDisabled && c.Pods != PodRecordsInsecure {
+		v.add("dns.pods", "%q is not one of disabled and insecure", c.Pods)
+	}
+}
+
+// upstream accepts the path of a resolv.conf file, an address, or an address and
+// a port. A host name is refused: to resolve it would take a name server.
+func (v *faults) upstream(path, s string, files bool) {
+	if files && strings.HasPrefix(s, "/") {
+		return
+	}
+	if _, err := netip.ParseAddr(s); err == nil {
+		return
+	}
+	if ap, err := netip.ParseAddrPort(s); err == nil && ap.Port() != 0 {
+		return
+	}
+	what := "an address, or an address and port"
+	if files {
+		what += ", or the absolute path of a resolv.conf"
+	}
+	v.add(path, "%s is not %s", strconv.Quote(s), what)
+}

@@ -1,0 +1,151 @@
+package watchcache
+
+import (
+	"fmt"
+	"net/http"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/client-go/kubernetes/scheme"
+	"k8s.io/client-go/rest"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// Mapper knows the kinds that Signpost reads and writes. It stands in for the
+// discovery of all the server's kinds, which would cost some requests at each
+// start of each node and keep a node from starting while the server is away.
+func Mapper() meta.RESTMapper {
+	m := meta.NewDefaultRESTMapper(scheme.Scheme.PrioritizedVersionsAllGroups())
+	for _, kind := range []string{"Service", "Endpoints", "Pod", "Event"} {
+		m.Add(corev1.SchemeGroupVersion.WithKind(kind), meta.RESTScopeNamespace)
+	}
+	for _, kind := range []string{"Namespace", "Node"} {
+		m.Add(corev1.SchemeGroupVersion.WithKind(kind), meta.RESTScopeRoot)
+	}
+	m.Add(discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"), meta.RESTScopeNamespace)
+	return m
+}
+
+// namespaceKind is what is watched of namespaces: that they exist.
+func namespaceKind() *metav1.PartialObjectMetadata {
+	ns := &metav1.PartialObjectMetadata{}
+	ns.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
+	return ns
+}
+
+// newShared returns the cache of the process.
+func newShared(cfg *rest.Config, httpClient *http.Client, nodeName string) (cache.Cache, error) {
+	return newCache(cfg, httpClient, map[client.Object]cache.ByObject{
+		&corev1.Service{}:            {},
+		&discoveryv1.EndpointSlice{}: {},
+		namespaceKind():              {Transform: nameOnly},
+		&corev1.Node{}:               {Field: fields.OneTermEqualSelector("metadata.name", nodeName)},
+	})
+}
+
+// NewTerm returns a cache of what only the leader may watch: Pods, Endpoints,
+// and the names and labels of all Nodes. It lasts for one term of leadership;
+// Start blocks until the context that it is given ends.
+func NewTerm(cfg *rest.Config, httpClient *http.Client) (cache.Cache, error) {
+	return newCache(cfg, httpClient, map[client.Object]cache.ByObject{
+		&corev1.Pod{}:       {Transform: slimPod},
+		&corev1.Endpoints{}: {}, //nolint:staticcheck // the deprecated kind is served for as long as readers of it live (KEP-4974)
+		&corev1.Node{}:      {Transform: slimNode},
+	})
+}
+
+func newCache(cfg *rest.Config, httpClient *http.Client, kinds map[client.Object]cache.ByObject) (cache.Cache, error) {
+	c, err := cache.New(cfg, cache.Options{
+		HTTPClient:                  httpClient,
+		Scheme:                      scheme.Scheme,
+		Mapper:                      Mapper(),
+		ReaderFailOnMissingInformer: true,
+		DefaultTransform:            strip,
+		ByObject:                    kinds,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("making a watch cache for %s: %w", cfg.Host, err)
+	}
+	return c, nil
+}
+
+// strip drops what nobody here reads and what is large: the record of who set
+// which field, and kubectl's copy of the whole object.
+func strip(in any) (any, error) {
+	if o, err := meta.Accessor(in); err == nil {
+		o.SetManagedFields(nil)
+		delete(o.GetAnnotations(), corev1.LastAppliedConfigAnnotation)
+	}
+	return in, nil
+}
+
+func nameOnly(in any) (any, error) {
+	if o, err := meta.Accessor(in); err == nil {
+		o.SetManagedFields(nil)
+		o.SetLabels(nil)
+		o.SetAnnotations(nil)
+		o.SetOwnerReferences(nil)
+	}
+	return in, nil
+}
+
+// slimPod keeps of a pod what decides whether, where and under which name it is
+// an endpoint. A full pod takes some 9 KB of heap, this one about 2 KB.
+func slimPod(in any) (any, error) {
+	pod, ok := in.(*corev1.Pod)
+	if !ok {
+		return in, nil
+	}
+	slim := &corev1.Pod{
+		TypeMeta: pod.TypeMeta,
+		ObjectMeta: metav1.ObjectMeta{
+			Name: pod.Name, Namespace: pod.Namespace, UID: pod.UID,
+			ResourceVersion: pod.ResourceVersion, Labels: pod.Labels,
+			DeletionTimestamp: pod.DeletionTimestamp,
+		},
+		Spec: corev1.PodSpec{
+			NodeName: pod.Spec.NodeName, Hostname: pod.Spec.Hostname, Subdomain: pod.Spec.Subdomain,
+			HostNetwork: pod.Spec.HostNetwork, ReadinessGates: pod.Spec.ReadinessGates,
+			Containers:     slimContainers(pod.Spec.Containers),
+			InitContainers: slimContainers(pod.Spec.InitContainers),
+		},
+		Status: corev1.PodStatus{
+			Phase: pod.Status.Phase, PodIP: pod.Status.PodIP, PodIPs: pod.Status.PodIPs,
+			Conditions: pod.Status.Conditions, ContainerStatuses: slimStatuses(pod.Status.ContainerStatuses),
+		},
+	}
+	return slim, nil
+}
+
+func slimContainers(in []corev1.Container) []corev1.Container {
+	out := make([]corev1.Container, 0, len(in))
+	for i := range in {
+		out = append(out, corev1.Container{Name: in[i].Name, Ports: in[i].Ports, RestartPolicy: in[i].RestartPolicy})
+	}
+	return out
+}
+
+func slimStatuses(in []corev1.ContainerStatus) []corev1.ContainerStatus {
+	out := make([]corev1.ContainerStatus, 0, len(in))
+	for i := range in {
+		out = append(out, corev1.ContainerStatus{Name: in[i].Name, Ready: in[i].Ready, Started: in[i].Started})
+	}
+	return out
+}
+
+func slimNode(in any) (any, error) {
+	node, ok := in.(*corev1.Node)
+	if !ok {
+		return in, nil
+	}
+	return &corev1.Node{
+		TypeMeta: node.TypeMeta,
+		ObjectMeta: metav1.ObjectMeta{
+			Name: node.Name, UID: node.UID, ResourceVersion: node.ResourceVersion, Labels: node.Labels,
+		},
+	}, nil
+}
