@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"regexp"
 	"strings"
@@ -16,12 +17,17 @@ import (
 )
 
 func main() {
-	url := flag.String("url", "", "what to get, as http://10.96.0.1:8080/")
+	target := flag.String("url", "", "what to ask, as http://10.96.0.1:8080/ or dns://10.96.0.10/name")
 	rate := flag.Float64("rate", 500, "new connections per second")
 	timeout := flag.Duration("timeout", 2*time.Second, "how long a connection may take")
 	flag.Parse()
-	if *url == "" || *rate <= 0 || flag.NArg() > 0 {
+	if *target == "" || *rate <= 0 || flag.NArg() > 0 {
 		flag.Usage()
+		os.Exit(2)
+	}
+	ask, err := asker(*target, *timeout)
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -30,23 +36,15 @@ func main() {
 		cancel()
 	}()
 	out := bufio.NewWriter(os.Stdout)
-	probe(ctx, *url, time.Duration(float64(time.Second) / *rate), *timeout, out)
+	probe(ctx, ask, time.Duration(float64(time.Second) / *rate), out)
 	if err := out.Flush(); err != nil {
 		os.Exit(1)
 	}
 }
 
-// probe begins a connection every interval until ctx ends, whether or not the
-// ones before have ended: a slow one must not hide what happens meanwhile.
-func probe(ctx context.Context, url string, interval, timeout time.Duration, out *bufio.Writer) {
-	client := &http.Client{
-		Timeout: timeout,
-		Transport: &http.Transport{
-			// A kept connection would stay with its pod for ever.
-			DisableKeepAlives: true,
-			DialContext:       (&net.Dialer{Timeout: timeout}).DialContext,
-		},
-	}
+// probe asks every interval until ctx ends, whether or not the times before have
+// been answered: a slow one must not hide what happens meanwhile.
+func probe(ctx context.Context, ask func() string, interval time.Duration, out *bufio.Writer) {
 	var mu sync.Mutex
 	var shots sync.WaitGroup
 	ticker := time.NewTicker(interval)
@@ -59,7 +57,7 @@ func probe(ctx context.Context, url string, interval, timeout time.Duration, out
 		case <-ticker.C:
 			shots.Go(func() {
 				begin := time.Now()
-				answer := get(client, url)
+				answer := ask()
 				end := time.Now()
 				mu.Lock()
 				defer mu.Unlock()
@@ -70,18 +68,57 @@ func probe(ctx context.Context, url string, interval, timeout time.Duration, out
 	}
 }
 
+// asker returns what asks target once, over a new connection.
+func asker(target string, timeout time.Duration) (func() string, error) {
+	u, err := url.Parse(target)
+	if err != nil {
+		return nil, err
+	}
+	switch u.Scheme {
+	case "http":
+		client := &http.Client{
+			Timeout: timeout,
+			// A kept connection would stay with its pod for ever.
+			Transport: &http.Transport{DisableKeepAlives: true},
+		}
+		return func() string { return get(client, target) }, nil
+	case "dns":
+		var dialer net.Dialer
+		resolver := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
+			return dialer.DialContext(ctx, network, net.JoinHostPort(u.Host, "53"))
+		}}
+		name := strings.Trim(u.Path, "/") + "."
+		return func() string { return lookup(resolver, name, timeout) }, nil
+	default:
+		return nil, fmt.Errorf("url %q: the scheme is neither http nor dns", target)
+	}
+}
+
+func lookup(r *net.Resolver, name string, timeout time.Duration) string {
+	ctx, cancel := context.WithTimeout(context.Background(), timeout)
+	defer cancel()
+	addrs, err := r.LookupNetIP(ctx, "ip4", name)
+	if err != nil {
+		return failure(err)
+	}
+	return addrs[0].String()
+}
+
+// failure writes an error as one field.
+func failure(err error) string { return "!" + strings.Join(strings.Fields(err.Error()), "_") }
+
 // podName finds the name of a Deployment's or a StatefulSet's pod in an answer.
 var podName = regexp.MustCompile(`\b[a-z0-9][a-z0-9-]*-[a-z0-9]+\b`)
 
-func get(client *http.Client, url string) string {
-	res, err := client.Get(url)
+func get(client *http.Client, target string) string {
+	res, err := client.Get(target)
 	if err != nil {
-		return "!" + strings.Join(strings.Fields(err.Error()), "_")
+		return failure(err)
 	}
 	defer res.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(res.Body, 4096))
 	if err != nil {
-		return "!" + strings.Join(strings.Fields(err.Error()), "_")
+		return failure(err)
 	}
 	if res.StatusCode != http.StatusOK {
 		return fmt.Sprintf("!status_%d", res.StatusCode)
