@@ -1,0 +1,171 @@
+package arch
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/signpost-dev/signpost/"
+
+// floor of a package: it may import packages of the project of a lower floor.
+type floor int
+
+const (
+	words floor = iota
+	pure
+	shell
+	daemon
+	command
+)
+
+// rooms is the whole house. A new package has to be entered here on purpose.
+var rooms = map[string]floor{
+	"pkg/model":                        words,
+	"pkg/proxy/ruleset":                words,
+	"pkg/config/v1alpha1":              words,
+	"pkg/watchcache/translate":         pure,
+	"pkg/proxy/render":                 pure,
+	"pkg/dns/records":                  pure,
+	"pkg/controller/endpoints/plan":    pure,
+	"pkg/controller/readiness/verdict": pure,
+	"pkg/watchcache":                   shell,
+	"pkg/proxy":                        shell,
+	"pkg/proxy/iptables":               shell,
+	"pkg/proxy/iptables/iptablestest":  shell,
+	"pkg/dns":                          shell,
+	"pkg/dns/forward":                  shell,
+	"pkg/controller/endpoints":         shell,
+	"pkg/controller/term":              shell,
+	"pkg/health":                       shell,
+	"pkg/daemon":                       daemon,
+	"cmd/signpost":                     command,
+}
+
+// neighbours may import a room of their own floor, for the reason given.
+var neighbours = map[[2]string]string{
+	{"pkg/controller/endpoints/plan", "pkg/controller/readiness/verdict"}: "a plan is made of verdicts",
+	{"pkg/proxy", "pkg/proxy/iptables"}:                                   "the sync loop runs the programs",
+	{"pkg/dns", "pkg/dns/forward"}:                                        "the server asks upstreams for other names",
+	{"pkg/proxy/iptables/iptablestest", "pkg/proxy/iptables"}:             "the fake stands in for the programs",
+}
+
+// banned says what a package must not reach, not even through others. An entry
+// holds for all packages up to that floor, but for those excepted.
+var banned = []struct {
+	prefix string
+	upTo   floor
+	except []string
+	why    string
+}{
+	{"k8s.io/client-go", pure, nil, "pure packages take objects as arguments"},
+	{"sigs.k8s.io/controller-runtime", pure, nil, "pure packages take objects as arguments"},
+	{"github.com/coreos/go-iptables", pure, nil, "pure packages render and do not run"},
+	{"os/exec", pure, []string{"pkg/dns/records"}, "pure packages render and do not run"},
+	{"k8s.io/api", pure, []string{"pkg/watchcache/translate", "pkg/controller/endpoints/plan", "pkg/controller/readiness/verdict"}, "API types stop at translate and the plans"},
+	{"github.com/miekg/dns", pure, []string{"pkg/dns/records"}, "only the DNS wing speaks DNS"},
+	{"testing", command, []string{"pkg/proxy/iptables/iptablestest"}, "production code knows no tests"},
+}
+
+// wings must not know each other: daemon joins them.
+var wings = []string{"pkg/controller", "pkg/proxy", "pkg/dns"}
+
+type listed struct {
+	ImportPath string
+	Imports    []string
+	Deps       []string
+	Doc        string
+	GoFiles    []string
+}
+
+func TestFloors(t *testing.T) {
+	packages := list(t)
+	if len(packages) < 5 {
+		t.Fatalf("go list found %d packages: is this the whole house?", len(packages))
+	}
+	seen := map[string]bool{}
+	for _, p := range packages {
+		name := strings.TrimPrefix(p.ImportPath, module)
+		seen[name] = true
+		mine, ok := rooms[name]
+		if !ok {
+			t.Errorf("%s has no floor: enter it in rooms, on purpose", name)
+			continue
+		}
+		if p.Doc == "" {
+			t.Errorf("%s has no package comment", name)
+		}
+		checkImports(t, name, mine, p.Imports)
+		checkDeps(t, name, mine, p.Deps)
+	}
+	for name := range rooms {
+		if !seen[name] {
+			t.Errorf("%s has a floor but does not exist: strike it from rooms", name)
+		}
+	}
+}
+
+func checkImports(t *testing.T, name string, mine floor, imports []string) {
+	t.Helper()
+	for _, imp := range imports {
+		other, ours := strings.CutPrefix(imp, module)
+		if !ours {
+			continue
+		}
+		if rooms[other] >= mine && neighbours[[2]string{name, other}] == "" {
+			t.Errorf("%s imports %s, which is not on a lower floor", name, other)
+		}
+		if a, b := wingOf(name), wingOf(other); a != "" && b != "" && a != b {
+			t.Errorf("%s imports %s of another wing: declare an interface and let pkg/daemon join them", name, other)
+		}
+	}
+}
+
+func checkDeps(t *testing.T, name string, mine floor, deps []string) {
+	t.Helper()
+	for _, ban := range banned {
+		if mine > ban.upTo || slices.Contains(ban.except, name) {
+			continue
+		}
+		for _, dep := range deps {
+			if dep == ban.prefix || strings.HasPrefix(dep, ban.prefix+"/") {
+				t.Errorf("%s reaches %s: %s", name, dep, ban.why)
+				break
+			}
+		}
+	}
+}
+
+func wingOf(name string) string {
+	for _, w := range wings {
+		if name == w || strings.HasPrefix(name, w+"/") {
+			return w
+		}
+	}
+	return ""
+}
+
+func list(t *testing.T) []listed {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports,Deps,Doc,GoFiles", "./pkg/...", "./cmd/...")
+	cmd.Dir = "../.."
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	var all []listed
+	for decoder := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p listed
+		switch err := decoder.Decode(&p); {
+		case errors.Is(err, io.EOF):
+			return all
+		case err != nil:
+			t.Fatalf("go list: %v", err)
+		}
+		all = append(all, p)
+	}
+}
