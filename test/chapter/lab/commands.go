@@ -34,9 +34,11 @@ func (c *Cluster) Kubectl(ctx context.Context, args ...string) (string, error) {
 	return c.run(ctx, "", "kubectl "+quote(args), "cluster", append([]string{"kubectl"}, args...)...)
 }
 
-// Apply runs kubectl apply on the manifest.
-func (c *Cluster) Apply(ctx context.Context, manifest string) (string, error) {
-	return c.run(ctx, manifest, "kubectl apply -f - <<'X'\n"+strings.TrimSpace(manifest)+"\nX", "cluster", "kubectl", "apply", "-f", "-")
+// Apply runs kubectl apply on the manifest, in the namespace.
+func (c *Cluster) Apply(ctx context.Context, namespace, manifest string) (string, error) {
+	manifest = strings.TrimSpace(manifest) + "\n"
+	return c.run(ctx, manifest, "kubectl apply -n "+namespace+" -f - <<'X'\n"+manifest+"X",
+		"cluster", "kubectl", "apply", "-n", namespace, "-f", "-")
 }
 
 // Pod runs a command in the client pod.

@@ -2,7 +2,9 @@ package trial
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
@@ -12,11 +14,9 @@ import (
 )
 
 const (
-	namespace = "signpost-trial"
 	service   = "alpaca-prod"
 	selector  = "app=alpaca-prod"
-	client    = "trial-client"
-	hostname  = service + "." + namespace + ".svc.cluster.local"
+	client    = "client"
 	dnsServer = "10.96.0.10"
 	startWait = 90 * time.Second
 )
@@ -25,18 +25,19 @@ const (
 // asks it.
 type Bench struct {
 	*lab.Cluster
+	// Namespace is where it all is.
+	Namespace string
 	// IP is the Service's cluster IP.
 	IP string
 	// From is the pod that asks.
 	From *corev1.Pod
 }
 
-const clientPod = `
+const clientManifest = `
 apiVersion: v1
 kind: Pod
 metadata:
   name: ` + client + `
-  namespace: ` + namespace + `
 spec:
   terminationGracePeriodSeconds: 0
   containers:
@@ -46,59 +47,61 @@ spec:
     command: [sleep, infinity]
 `
 
-const namespaceManifest = `
-apiVersion: v1
-kind: Namespace
-metadata:
-  name: ` + namespace
-
 // NewBench deploys the sample with that many replicas and waits until all are
 // endpoints of the Service. Call Remove in the end.
 func NewBench(ctx context.Context, c *lab.Cluster, replicas int) (*Bench, error) {
-	b := &Bench{Cluster: c}
-	if _, err := c.Apply(ctx, namespaceManifest); err != nil {
-		return nil, err
+	// A name of its own each time: the one before may still be going.
+	b := &Bench{Cluster: c, Namespace: fmt.Sprintf("trial-%06d", rand.IntN(1_000_000))}
+	if err := b.deploy(ctx, replicas); err != nil {
+		return nil, errors.Join(err, b.Remove(context.WithoutCancel(ctx)))
 	}
-	if _, err := c.Apply(ctx, clientPod); err != nil {
-		return nil, err
+	return b, nil
+}
+
+func (b *Bench) deploy(ctx context.Context, replicas int) error {
+	if _, err := b.Kubectl(ctx, "create", "namespace", b.Namespace); err != nil {
+		return err
 	}
-	if _, err := c.Kubectl(ctx, "apply", "-n", namespace, "-f", "config/samples/alpaca-prod.yaml"); err != nil {
-		return nil, err
+	if _, err := b.Apply(ctx, b.Namespace, clientManifest); err != nil {
+		return err
+	}
+	if _, err := b.Kubectl(ctx, "apply", "-n", b.Namespace, "-f", "config/samples/alpaca-prod.yaml"); err != nil {
+		return err
 	}
 	if err := b.Scale(ctx, replicas); err != nil {
-		return nil, err
+		return err
 	}
-	if _, err := c.Kubectl(ctx, "wait", "-n", namespace, "--for=condition=Ready", "--timeout="+startWait.String(), "pod/"+client); err != nil {
-		return nil, err
+	if _, err := b.Kubectl(ctx, "wait", "-n", b.Namespace, "--for=condition=Ready", "--timeout="+startWait.String(), "pod/"+client); err != nil {
+		return err
 	}
 	if err := b.AwaitEndpoints(ctx, replicas); err != nil {
-		return nil, err
+		return err
 	}
-	s, err := b.Client.CoreV1().Services(namespace).Get(ctx, service, metav1.GetOptions{})
+	s, err := b.Client.CoreV1().Services(b.Namespace).Get(ctx, service, metav1.GetOptions{})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	b.IP = s.Spec.ClusterIP
-	b.From, err = b.Client.CoreV1().Pods(namespace).Get(ctx, client, metav1.GetOptions{})
-	return b, err
+	b.From, err = b.Client.CoreV1().Pods(b.Namespace).Get(ctx, client, metav1.GetOptions{})
+	return err
 }
 
 // Remove removes the namespace, and does not wait until it is gone.
 func (b *Bench) Remove(ctx context.Context) error {
-	_, err := b.Kubectl(ctx, "delete", "namespace", namespace, "--wait=false")
+	_, err := b.Kubectl(ctx, "delete", "namespace", b.Namespace, "--wait=false")
 	return err
 }
 
 // Scale sets the number of replicas, and does not wait.
 func (b *Bench) Scale(ctx context.Context, replicas int) error {
-	_, err := b.Kubectl(ctx, "scale", "-n", namespace, "deployment/"+service, fmt.Sprint("--replicas=", replicas))
+	_, err := b.Kubectl(ctx, "scale", "-n", b.Namespace, "deployment/"+service, fmt.Sprint("--replicas=", replicas))
 	return err
 }
 
 // AwaitEndpoints waits until the Service has exactly n ready endpoints.
 func (b *Bench) AwaitEndpoints(ctx context.Context, n int) error {
 	return lab.Eventually(ctx, startWait, func() error {
-		list, err := b.Client.DiscoveryV1().EndpointSlices(namespace).List(ctx, metav1.ListOptions{})
+		list, err := b.Client.DiscoveryV1().EndpointSlices(b.Namespace).List(ctx, metav1.ListOptions{})
 		if err != nil {
 			return err
 		}
@@ -111,7 +114,7 @@ func (b *Bench) AwaitEndpoints(ctx context.Context, n int) error {
 			}
 		}
 		if ready != n {
-			return fmt.Errorf("%s has %d ready endpoints, want %d", hostname, ready, n)
+			return fmt.Errorf("%s has %d ready endpoints, want %d", service, ready, n)
 		}
 		return nil
 	})
@@ -120,6 +123,11 @@ func (b *Bench) AwaitEndpoints(ctx context.Context, n int) error {
 // URL is where the Service is reached without a name.
 func (b *Bench) URL() string { return "http://" + b.IP + ":8080/" }
 
+// name is how a probe asks the cluster's DNS for a Service.
+func (b *Bench) name(service string) string {
+	return "dns://" + dnsServer + "/" + service + "." + b.Namespace + ".svc.cluster.local"
+}
+
 // Probe asks url from the client pod, rate times per second.
 func (b *Bench) Probe(ctx context.Context, url string, rate float64) (*lab.Probe, error) {
 	return b.Cluster.Probe(ctx, b.From.Status.PodIP, url, rate)
@@ -127,7 +135,7 @@ func (b *Bench) Probe(ctx context.Context, url string, rate float64) (*lab.Probe
 
 // ProbeName asks the cluster's DNS for the Service from the client pod.
 func (b *Bench) ProbeName(ctx context.Context, rate float64) (*lab.Probe, error) {
-	return b.Probe(ctx, "dns://"+dnsServer+"/"+hostname, rate)
+	return b.Probe(ctx, b.name(service), rate)
 }
 
 // Tally is what came of a row of connections.

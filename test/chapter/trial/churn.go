@@ -45,7 +45,7 @@ func (b *Bench) Churn(ctx context.Context, n, rounds int, over time.Duration) (T
 	curls := make(chan output, 1)
 	quiet := b.Quiet()
 	go func() {
-		text, err := quiet.Kubectl(ctx, "exec", "-n", namespace, client, "--", "bash", "-c", script)
+		text, err := quiet.Kubectl(ctx, "exec", "-n", b.Namespace, client, "--", "bash", "-c", script)
 		curls <- output{text, err}
 	}()
 	var scaled []Scaled

@@ -67,14 +67,14 @@ func (o *Outage) renew(ctx context.Context, b *Bench) error {
 	}
 	created := time.Now()
 	o.Created = created.Sub(back)
-	err = b.awaitAnswers(ctx, limit, "http://"+s.Spec.ClusterIP+":8080/", "dns://"+dnsServer+"/"+newService+"."+namespace+".svc.cluster.local")
+	err = b.awaitAnswers(ctx, limit, "http://"+s.Spec.ClusterIP+":8080/", b.name(newService))
 	o.Works = time.Since(created)
 	return err
 }
 
 // create makes a Service over the pods of the sample.
 func (b *Bench) create(ctx context.Context) (*corev1.Service, error) {
-	return b.Client.CoreV1().Services(namespace).Create(ctx, &corev1.Service{
+	return b.Client.CoreV1().Services(b.Namespace).Create(ctx, &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Name: newService},
 		Spec: corev1.ServiceSpec{
 			Selector: map[string]string{"app": "alpaca-prod"},

@@ -135,7 +135,7 @@ func (flip *Flip) see(shots []lab.Shot, begin, now time.Time) error {
 
 // Readiness makes n changes each way, one pod after the other, and reports each.
 func (b *Bench) Readiness(ctx context.Context, n int, rate float64, report func(Flip)) (err error) {
-	f, err := NewFlipper(ctx, b.Cluster, namespace, service, selector, b.From.Status.PodIP, b.URL(), rate)
+	f, err := NewFlipper(ctx, b.Cluster, b.Namespace, service, selector, b.From.Status.PodIP, b.URL(), rate)
 	if err != nil {
 		return err
 	}
@@ -144,7 +144,7 @@ func (b *Bench) Readiness(ctx context.Context, n int, rate float64, report func(
 			err = stopErr
 		}
 	}()
-	pods, err := b.Client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
+	pods, err := b.Client.CoreV1().Pods(b.Namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
 	if err != nil {
 		return err
 	}
@@ -170,7 +170,7 @@ func (b *Bench) Readiness(ctx context.Context, n int, rate float64, report func(
 // of the client pod's annotations, from the answer to the write, and from its
 // beginning. The truth, the commit, lies between the two.
 func (b *Bench) WatchDelay(ctx context.Context, n int) (fromAnswer, fromBegin []time.Duration, err error) {
-	pods := b.Client.CoreV1().Pods(namespace)
+	pods := b.Client.CoreV1().Pods(b.Namespace)
 	w, err := pods.Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + client})
 	if err != nil {
 		return nil, nil, err

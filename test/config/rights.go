@@ -1,0 +1,33 @@
+package config
+
+// Right is something that Signpost's account may do.
+type Right struct {
+	// Role is the ClusterRole, or the Role in kube-system, that grants it.
+	Role string
+	// Group is the API group, empty for the core, and Resource is what the
+	// verbs apply to. Name limits them to one object, unless it is empty.
+	Group, Resource, Name string
+	Verbs                 []string
+	// Why says which code needs it.
+	Why string
+}
+
+// Rights returns all that Signpost may do, and why.
+func Rights() []Right {
+	const node, leader, election = "signpost-node", "signpost-leader", "signpost-leader-election"
+	read := []string{"list", "watch"}
+	return []Right{
+		{node, "", "services", "", read, "watchcache: addresses, ports and names"},
+		{node, "", "namespaces", "", read, "watchcache: a name below no namespace does not exist, below one it has no data"},
+		{node, "", "nodes", "", read, "watchcache: this node's addresses, pod ranges and zone; endpoints: the zone of an endpoint's node"},
+		{node, "discovery.k8s.io", "endpointslices", "", read, "watchcache: where packets go; endpoints: what is there already"},
+		{node, "", "events", "", []string{"create", "patch"}, "daemon: tells a Service's owner what of it cannot be used; patch counts a repetition"},
+		{leader, "", "pods", "", read, "endpoints: which pods a selector has, and whether they are ready"},
+		{leader, "", "endpoints", "", []string{"list", "watch", "create", "update", "delete"}, "endpoints: Endpoints, for those who still read them"},
+		{leader, "discovery.k8s.io", "endpointslices", "", []string{"create", "update", "delete"}, "endpoints: EndpointSlices"},
+		{leader, "", "endpoints/restricted", "", []string{"create"}, "endpoints: addresses of pods, where admission restricts who may write them"},
+		{leader, "", "services/finalizers", "", []string{"update"}, "endpoints: slices block the deletion of their Service, where admission restricts who may say so"},
+		{election, "coordination.k8s.io", "leases", "", []string{"create"}, "term: the first candidate makes the lease; a rule for create cannot name it"},
+		{election, "coordination.k8s.io", "leases", "signpost", []string{"get", "update"}, "term: campaigns for the lease, renews it and gives it back"},
+	}
+}
