@@ -1,0 +1,126 @@
+package ruleset
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/base32"
+	"net/netip"
+	"slices"
+	"strings"
+)
+
+// Family is an address family. Each has its own tables, and its own Set.
+type Family int
+
+// The two families.
+const (
+	IPv4 Family = 4
+	IPv6 Family = 6
+)
+
+// String returns "IPv4" or "IPv6", as the API spells them.
+func (f Family) String() string {
+	if f == IPv6 {
+		return "IPv6"
+	}
+	return "IPv4"
+}
+
+// Has reports whether addr belongs to the family. An IPv4 address mapped into
+// IPv6 belongs to neither.
+func (f Family) Has(addr netip.Addr) bool {
+	if f == IPv6 {
+		return addr.Is6() && !addr.Is4In6()
+	}
+	return addr.Is4()
+}
+
+// Bits returns the length of an address of the family.
+func (f Family) Bits() int {
+	if f == IPv6 {
+		return 128
+	}
+	return 32
+}
+
+// Table is one of the kernel's tables.
+type Table string
+
+// The tables that Signpost writes to.
+const (
+	Raw    Table = "raw"
+	NAT    Table = "nat"
+	Filter Table = "filter"
+)
+
+// Tables returns the tables in the order in which a restore writes them. Each
+// is atomic by itself, so the order is what a packet sees in between: nat comes
+// before filter, so that a new Service is translated before anything about it
+// can be rejected, and one that goes away is rejected before it is forgotten.
+func Tables() []Table { return []Table{Raw, NAT, Filter} }
+
+// Prefix starts the name of every chain that belongs to Signpost, and of no
+// other: what carries it may be rewritten and deleted.
+const Prefix = "SIGNPOST-"
+
+// MaxNameLen is the longest name, in bytes, that iptables takes for a chain.
+const MaxNameLen = 28
+
+// HashedName returns a chain name that starts with Prefix and kind and is made
+// unique by a hash of text. kind may have up to 4 bytes.
+func HashedName(kind, text string) string {
+	sum := sha256.Sum256([]byte(text))
+	name := Prefix + kind + base32.StdEncoding.EncodeToString(sum[:])
+	return name[:MaxNameLen]
+}
+
+// Rule is one rule: what follows "-A CHAIN " in the text of a restore.
+type Rule string
+
+// Key identifies a chain within a family.
+type Key struct {
+	Table Table
+	Name  string
+}
+
+// Own reports whether the chain belongs to Signpost.
+func (k Key) Own() bool { return strings.HasPrefix(k.Name, Prefix) }
+
+// Compare orders keys by table, in the order of Tables, then by name.
+func (k Key) Compare(o Key) int {
+	if k.Table != o.Table {
+		order := Tables()
+		return cmp.Compare(slices.Index(order, k.Table), slices.Index(order, o.Table))
+	}
+	return strings.Compare(k.Name, o.Name)
+}
+
+// Chain is a chain with its rules. Immutable once it is part of a Set.
+type Chain struct {
+	Key
+	Rules []Rule
+}
+
+func (c *Chain) equal(o *Chain) bool {
+	return c == o || c != nil && o != nil && slices.Equal(c.Rules, o.Rules)
+}
+
+// Hook is a rule in one of the kernel's own chains that leads into one of
+// Signpost's. A Set does not contain them, as those chains belong to everybody:
+// they are inserted one by one and never rewritten.
+type Hook struct {
+	// Chain is a built-in chain, such as nat PREROUTING.
+	Chain Key
+	// Match is what a packet must be to be led away; mostly empty.
+	Match Rule
+	// Target is a chain of Signpost in the same table.
+	Target string
+}
+
+// Rule returns the rule that stands in the built-in chain.
+func (h Hook) Rule() Rule {
+	if h.Match == "" {
+		return Rule("-j " + h.Target)
+	}
+	return h.Match + Rule(" -j "+h.Target)
+}

@@ -1,0 +1,112 @@
+package ruleset
+
+import (
+	"hash/maphash"
+	"iter"
+	"maps"
+)
+
+// shardCount is how many parts a Set has. A change copies one part: some 50
+// chains of 14,000.
+const shardCount = 256
+
+// shard is compared by its address: two Sets that hold the same *shard agree on
+// all of it.
+type shard struct{ chains map[Key]*Chain }
+
+func (s *shard) all() map[Key]*Chain {
+	if s == nil {
+		return nil
+	}
+	return s.chains
+}
+
+// Set is all the chains that Signpost wants in one address family. Immutable;
+// the zero value is empty. With returns a changed copy.
+type Set struct {
+	shards [shardCount]*shard
+	chains int
+	rules  int
+}
+
+// seed is the same for all Sets of a process, as they are compared part by part.
+var seed = maphash.MakeSeed()
+
+func shardOf(k Key) int { return int(maphash.Comparable(seed, k) % shardCount) }
+
+// Get returns the chain, or nil.
+func (s *Set) Get(k Key) *Chain { return s.shards[shardOf(k)].all()[k] }
+
+// Len returns the number of chains.
+func (s *Set) Len() int { return s.chains }
+
+// Rules returns the number of rules in all chains.
+func (s *Set) Rules() int { return s.rules }
+
+// All iterates over the chains, in no particular order.
+func (s *Set) All() iter.Seq[*Chain] {
+	return func(yield func(*Chain) bool) {
+		for _, sh := range s.shards {
+			for _, c := range sh.all() {
+				if !yield(c) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// With returns the Set with changes applied: a key with a nil Chain is removed,
+// any other is set. s itself stays as it was, and so do the parts that the new
+// Set shares with it.
+func (s *Set) With(changes map[Key]*Chain) *Set {
+	next := *s
+	for k, c := range changes {
+		was := s.Get(k)
+		if was.equal(c) {
+			continue
+		}
+		i := shardOf(k)
+		if next.shards[i] == s.shards[i] {
+			next.shards[i] = &shard{chains: maps.Clone(s.shards[i].all())}
+			if next.shards[i].chains == nil {
+				next.shards[i].chains = map[Key]*Chain{}
+			}
+		}
+		next.put(next.shards[i].chains, k, was, c)
+	}
+	return &next
+}
+
+func (s *Set) put(chains map[Key]*Chain, k Key, was, now *Chain) {
+	if was != nil {
+		s.chains--
+		s.rules -= len(was.Rules)
+	}
+	if now == nil {
+		delete(chains, k)
+		return
+	}
+	s.chains++
+	s.rules += len(now.Rules)
+	chains[k] = now
+}
+
+// WithTables returns s with the given tables taken from o: what the kernel
+// holds when a restore from s to o broke off after those tables.
+func (s *Set) WithTables(o *Set, tables ...Table) *Set {
+	changes := map[Key]*Chain{}
+	for _, t := range tables {
+		for c := range s.All() {
+			if c.Table == t {
+				changes[c.Key] = nil
+			}
+		}
+		for c := range o.All() {
+			if c.Table == t {
+				changes[c.Key] = c
+			}
+		}
+	}
+	return s.With(changes)
+}
