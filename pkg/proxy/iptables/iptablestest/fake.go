@@ -1,0 +1,210 @@
+package iptablestest
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/signpost-dev/signpost/pkg/proxy/iptables"
+	"github.com/signpost-dev/signpost/pkg/proxy/ruleset"
+)
+
+// Fake is the iptables of a node in one family. Its methods have the meaning of
+// those of iptables.Tables. Not safe for concurrent use.
+type Fake struct {
+	// Local are the node's addresses. 127.0.0.0/8 and ::1 are always local.
+	Local []netip.Addr
+	// Sockets are the addresses that a process of the node listens on.
+	Sockets []Socket
+	// Refuse, if set, is asked for every line of a restore; what it returns is
+	// why the line is refused, "" if it is not. So a test makes a kernel that
+	// lacks a match.
+	Refuse func(line string) string
+	// Fail, if set, is what Restore returns, having done nothing.
+	Fail error
+	// Restores are the texts of all restores that were asked for, refused ones
+	// included.
+	Restores []string
+
+	family ruleset.Family
+	tables map[ruleset.Table]table
+}
+
+// Socket is an address that a process listens on.
+type Socket struct {
+	// Proto is tcp, udp or sctp.
+	Proto string
+	Addr  netip.AddrPort
+}
+
+type table map[string]*chain
+
+type chain struct {
+	// policy is ACCEPT or DROP for a built-in chain, and empty for others.
+	policy string
+	rules  []*rule
+}
+
+// New returns the tables as they are on a node where nobody has written to them.
+func New(family ruleset.Family) *Fake {
+	f := &Fake{family: family, tables: map[ruleset.Table]table{}}
+	for t, names := range map[ruleset.Table][]string{
+		ruleset.Raw:    {"PREROUTING", "OUTPUT"},
+		ruleset.NAT:    {"PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"},
+		ruleset.Filter: {"INPUT", "FORWARD", "OUTPUT"},
+	} {
+		f.tables[t] = table{}
+		for _, name := range names {
+			f.tables[t][name] = &chain{policy: "ACCEPT"}
+		}
+	}
+	return f
+}
+
+// Family returns the address family.
+func (f *Fake) Family() ruleset.Family { return f.family }
+
+// Load makes set and hooks the whole of Signpost's rules, whatever was there.
+func (f *Fake) Load(set *ruleset.Set, hooks []ruleset.Hook) error {
+	ctx := context.Background()
+	existing, err := f.Chains(ctx)
+	if err != nil {
+		return err
+	}
+	if err := f.DropHooks(ctx, hooks); err != nil {
+		return err
+	}
+	if err := f.Restore(ctx, ruleset.Replace(set, existing).Text()); err != nil {
+		return err
+	}
+	_, err = f.EnsureHooks(ctx, hooks)
+	return err
+}
+
+// Restore executes text as iptables-restore --noflush does. The error is a
+// *iptables.RefusedError with the line; tables committed before it stay so.
+func (f *Fake) Restore(_ context.Context, text string) error {
+	f.Restores = append(f.Restores, text)
+	if f.Fail != nil {
+		return f.Fail
+	}
+	return f.restore(text, true)
+}
+
+// Check returns the error that Restore would return, and changes nothing.
+func (f *Fake) Check(_ context.Context, text string) error {
+	if f.Fail != nil {
+		return f.Fail
+	}
+	return f.restore(text, false)
+}
+
+// Chains returns the chains that belong to Signpost.
+func (f *Fake) Chains(context.Context) ([]ruleset.Key, error) {
+	var out []ruleset.Key
+	for t, chains := range f.tables {
+		for name := range chains {
+			if k := (ruleset.Key{Table: t, Name: name}); k.Own() {
+				out = append(out, k)
+			}
+		}
+	}
+	slices.SortFunc(out, ruleset.Key.Compare)
+	return out, nil
+}
+
+// EnsureHooks inserts the hooks that are missing at the front of their chains.
+func (f *Fake) EnsureHooks(_ context.Context, hooks []ruleset.Hook) (int, error) {
+	inserted := 0
+	for _, h := range hooks {
+		c := f.tables[h.Chain.Table][h.Chain.Name]
+		if c == nil || f.tables[h.Chain.Table][h.Target] == nil {
+			return inserted, fmt.Errorf("hook %v: no such chain", h)
+		}
+		if slices.ContainsFunc(c.rules, func(r *rule) bool { return r.text == string(h.Rule()) }) {
+			continue
+		}
+		r, err := parseRule(string(h.Rule()))
+		if err != nil {
+			return inserted, err
+		}
+		c.rules = slices.Insert(c.rules, 0, r)
+		inserted++
+	}
+	return inserted, nil
+}
+
+// DropHooks deletes the rules in the kernel's chains that lead to Signpost's,
+// but those of keep.
+func (f *Fake) DropHooks(_ context.Context, keep []ruleset.Hook) error {
+	for t, chains := range f.tables {
+		for name, c := range chains {
+			if strings.HasPrefix(name, ruleset.Prefix) {
+				continue
+			}
+			c.rules = slices.DeleteFunc(c.rules, func(r *rule) bool {
+				return strings.HasPrefix(r.target, ruleset.Prefix) && !slices.ContainsFunc(keep, func(h ruleset.Hook) bool {
+					return h.Chain == ruleset.Key{Table: t, Name: name} && h.Target == r.target
+				})
+			})
+		}
+	}
+	return nil
+}
+
+// Damage says what is missing of set and hooks, "" for nothing.
+func (f *Fake) Damage(_ context.Context, set *ruleset.Set, hooks []ruleset.Hook) (string, error) {
+	for _, h := range hooks {
+		c := f.tables[h.Chain.Table][h.Chain.Name]
+		if !slices.ContainsFunc(c.rules, func(r *rule) bool { return r.text == string(h.Rule()) }) {
+			return "no hook in " + h.Chain.Name, nil
+		}
+		k := ruleset.Key{Table: h.Chain.Table, Name: h.Target}
+		if got := f.tables[k.Table][k.Name]; got == nil || len(got.rules) != len(set.Get(k).Rules) {
+			return k.Name + " is not as it was", nil
+		}
+	}
+	return "", nil
+}
+
+// Flush empties all chains of a table and deletes those that are not built in,
+// as "iptables -F" and "iptables -X" do.
+func (f *Fake) Flush(t ruleset.Table) {
+	for name, c := range f.tables[t] {
+		c.rules = nil
+		if c.policy == "" {
+			delete(f.tables[t], name)
+		}
+	}
+}
+
+// Dump returns all rules, as text for a restore in a fixed order.
+func (f *Fake) Dump() string {
+	var b strings.Builder
+	for _, t := range ruleset.Tables() {
+		chains := f.tables[t]
+		names := slices.Sorted(maps.Keys(chains))
+		fmt.Fprintf(&b, "*%s\n", t)
+		for _, name := range names {
+			policy := chains[name].policy
+			if policy == "" {
+				policy = "-"
+			}
+			fmt.Fprintf(&b, ":%s %s [0:0]\n", name, policy)
+		}
+		for _, name := range names {
+			for _, r := range chains[name].rules {
+				fmt.Fprintf(&b, "-A %s %s\n", name, r.text)
+			}
+		}
+		b.WriteString("COMMIT\n")
+	}
+	return b.String()
+}
+
+func refused(n int, line, message string) error {
+	return &iptables.RefusedError{Program: "iptables-restore", Line: n, Text: line, Message: message}
+}

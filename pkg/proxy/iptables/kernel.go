@@ -1,0 +1,111 @@
+package iptables
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/signpost-dev/signpost/pkg/proxy/render"
+	"github.com/signpost-dev/signpost/pkg/proxy/ruleset"
+)
+
+// need is something that rules are made of.
+type need struct {
+	what  string
+	table ruleset.Table
+	rule  string
+	// costs says what is lost without it; empty for what cannot be done without.
+	costs string
+	// lost takes it out of the Kernel.
+	lost func(*render.Kernel)
+}
+
+func needs() []need {
+	return []need{
+		{what: "match tcp", table: ruleset.NAT, rule: "-p tcp -m tcp --dport 1"},
+		{what: "match mark", table: ruleset.NAT, rule: "-m mark --mark 0x1/0x1"},
+		{what: "match addrtype", table: ruleset.NAT, rule: "-m addrtype --dst-type LOCAL"},
+		{what: "match conntrack", table: ruleset.NAT, rule: "-m conntrack --ctstate DNAT"},
+		{what: "target MARK", table: ruleset.NAT, rule: "-j MARK --set-xmark 0x1/0x1"},
+		{what: "target DNAT", table: ruleset.NAT, rule: "-p tcp -j DNAT --to-destination :1"},
+		{what: "target MASQUERADE", table: ruleset.NAT, rule: "-j MASQUERADE"},
+		{what: "target REJECT", table: ruleset.Filter, rule: "-j REJECT"},
+		{"match comment", ruleset.NAT, `-m comment --comment "a"`,
+			"rules do not say which Service they belong to", func(k *render.Kernel) { k.Comment = false }},
+		{"match statistic", ruleset.NAT, "-m statistic --mode random --probability 0.5",
+			"all connections of a Service go to one of its endpoints", func(k *render.Kernel) { k.Statistic = false }},
+		{"MASQUERADE --random-fully", ruleset.NAT, "-j MASQUERADE --random-fully",
+			"masqueraded connections may clash and be delayed", func(k *render.Kernel) { k.RandomFully = false }},
+		{"match socket", ruleset.Raw, "-p udp -m udp --dport 1 -m socket",
+			"queries to the DNS Service can go to other nodes", func(k *render.Kernel) { k.Listeners = false }},
+		{"target CT", ruleset.Raw, "-j CT --notrack",
+			"queries to the DNS Service can go to other nodes", func(k *render.Kernel) { k.Listeners = false }},
+	}
+}
+
+// Kernel finds out what the programs and the kernel can do. missing names what
+// they cannot, and what that costs. The error names what is missing and cannot be
+// done without.
+func (t *Tables) Kernel(ctx context.Context) (k render.Kernel, missing []string, err error) {
+	k = render.FullKernel()
+	k.DropInvalid = !liberal()
+	if t.Check(ctx, probe(needs())) == nil {
+		return k, nil, nil
+	}
+	for _, n := range needs() {
+		err := t.Check(ctx, probe([]need{n}))
+		switch {
+		case err == nil:
+		case n.lost == nil:
+			return k, missing, fmt.Errorf("%s cannot work without %s: %w", t.names.restore, n.what, err)
+		default:
+			n.lost(&k)
+			missing = append(missing, fmt.Sprintf("%s: %s is missing: %s", t.names.restore, n.what, n.costs))
+		}
+	}
+	return k, missing, nil
+}
+
+// probe returns a restore that uses what is needed.
+func probe(needs []need) string {
+	const chain = ruleset.Prefix + "PROBE"
+	var b strings.Builder
+	for _, table := range ruleset.Tables() {
+		var rules []string
+		for _, n := range needs {
+			if n.table == table {
+				rules = append(rules, "-A "+chain+" "+n.rule+"\n")
+			}
+		}
+		if len(rules) > 0 {
+			fmt.Fprintf(&b, "*%s\n:%s - [0:0]\n%sCOMMIT\n", table, chain, strings.Join(rules, ""))
+		}
+	}
+	return b.String()
+}
+
+// Both belong to the network namespace of the thread that opens them.
+const (
+	liberalFile  = "/proc/sys/net/netfilter/nf_conntrack_tcp_be_liberal"
+	localnetFile = "/proc/sys/net/ipv4/conf/all/route_localnet"
+)
+
+// liberal reports whether the kernel takes TCP packets outside the window for
+// part of their connection.
+func liberal() bool {
+	b, err := os.ReadFile(liberalFile)
+	return err == nil && strings.TrimSpace(string(b)) == "1"
+}
+
+// RouteLocalnet makes the kernel route packets from 127.0.0.0/8, which is what
+// NodePorts at 127.0.0.1 need.
+func RouteLocalnet() error {
+	if b, err := os.ReadFile(localnetFile); err == nil && strings.TrimSpace(string(b)) == "1" {
+		return nil
+	}
+	if err := os.WriteFile(localnetFile, []byte("1"), 0); err != nil {
+		return fmt.Errorf("allowing node ports at localhost: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,152 @@
+package iptables
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"strconv"
+	"strings"
+	"time"
+
+	goiptables "github.com/coreos/go-iptables/iptables"
+
+	"github.com/signpost-dev/signpost/pkg/proxy/ruleset"
+)
+
+// lockWait is how long a program waits for the lock of the legacy tables, in
+// seconds. As with kube-proxy.
+const lockWait = 5
+
+// restoreTime bounds one restore. It is far above what 50,000 Services take, and only there so
+// that a program that hangs does not hang the proxy.
+const restoreTime = 2 * time.Minute
+
+// Tables are the tables of one family, reached through the programs of one
+// backend.
+//
+// Restore writes many chains at once and is what changes go through: each table
+// of its input is atomic. Single rules are touched only in the kernel's own chains, where
+// other people's rules are.
+//
+// Not safe for concurrent use. See the package comment for network namespaces.
+type Tables struct {
+	family  ruleset.Family
+	backend Backend
+	names   programs
+	rules   *goiptables.IPTables
+}
+
+// Open returns the tables of family, by the programs of backend. The error is a
+// MissingProgramError, or says that the kernel does not have the family's tables.
+func Open(ctx context.Context, backend Backend, family ruleset.Family) (*Tables, error) {
+	names, err := find(ctx, backend, family)
+	if err != nil {
+		return nil, err
+	}
+	proto := goiptables.ProtocolIPv4
+	if family == ruleset.IPv6 {
+		proto = goiptables.ProtocolIPv6
+	}
+	rules, err := goiptables.New(goiptables.IPFamily(proto), goiptables.Path(names.rule), goiptables.Timeout(lockWait))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", names.rule, err)
+	}
+	t := &Tables{family: family, backend: backend, names: names, rules: rules}
+	if err := t.Check(ctx, "*nat\nCOMMIT\n"); err != nil {
+		return nil, fmt.Errorf("no %s tables: %w", family, err)
+	}
+	return t, nil
+}
+
+// Backend returns the backend.
+func (t *Tables) Backend() Backend { return t.backend }
+
+// Family returns the address family.
+func (t *Tables) Family() ruleset.Family { return t.family }
+
+// Restore applies text, which is input for iptables-restore --noflush. Each table
+// in it is applied as a whole or not at all. The error is ErrLocked, a
+// RefusedError, a BrokenOffError or a MissingProgramError. A restore that has
+// begun is not broken off when ctx ends, as half of the tables would be written
+// then; it has two minutes.
+func (t *Tables) Restore(ctx context.Context, text string) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), restoreTime)
+	defer cancel()
+	_, err := t.restore(ctx, text)
+	return err
+}
+
+// Check finds out whether Restore would take text, without applying it. It finds
+// what the program refuses, not all that the kernel does. Errors as for Restore.
+func (t *Tables) Check(ctx context.Context, text string) error {
+	stderr, err := t.restore(ctx, text, "--test")
+	if err == nil && strings.Contains(stderr, "missing kernel module") {
+		return refused(t.names.restore, text, stderr)
+	}
+	return err
+}
+
+func (t *Tables) restore(ctx context.Context, text string, args ...string) (string, error) {
+	args = append([]string{"--noflush", "--counters", "-w", strconv.Itoa(lockWait)}, args...)
+	stderr, err := run(ctx, strings.NewReader(text), io.Discard, t.names.restore, args...)
+	if err == nil {
+		return stderr, nil
+	}
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.Exited() {
+		return stderr, refused(t.names.restore, text, stderr)
+	}
+	if _, ok := errors.AsType[*MissingProgramError](err); ok {
+		return stderr, err
+	}
+	return stderr, &BrokenOffError{Program: t.names.restore, Err: err}
+}
+
+// Chains returns the chains that belong to Signpost.
+func (t *Tables) Chains(ctx context.Context) ([]ruleset.Key, error) {
+	var out []ruleset.Key
+	err := saved(ctx, t.names.save, func(table ruleset.Table, l string) {
+		if name, ok := strings.CutPrefix(l, ":"); ok {
+			name, _, _ = strings.Cut(name, " ")
+			if k := (ruleset.Key{Table: table, Name: name}); k.Own() {
+				out = append(out, k)
+			}
+		}
+	})
+	return out, err
+}
+
+// saved calls see with every line that a save program prints, but comments. A
+// table that nobody uses is not printed, and not created by looking.
+func saved(ctx context.Context, program string, see func(table ruleset.Table, line string)) error {
+	r, w := io.Pipe()
+	done := make(chan error, 1)
+	go func() { done <- scan(r, see) }()
+	stderr, err := run(ctx, nil, w, program)
+	w.CloseWithError(err)
+	if scanErr := <-done; err == nil {
+		err = scanErr
+	}
+	if err != nil {
+		return fmt.Errorf("%s: %w: %s", program, err, firstLine(stderr))
+	}
+	return nil
+}
+
+func scan(r *io.PipeReader, see func(table ruleset.Table, line string)) error {
+	var table ruleset.Table
+	lines := bufio.NewScanner(r)
+	for lines.Scan() {
+		l := lines.Text()
+		if name, ok := strings.CutPrefix(l, "*"); ok {
+			table = ruleset.Table(name)
+		} else if !strings.HasPrefix(l, "#") {
+			see(table, l)
+		}
+	}
+	err := lines.Err()
+	r.CloseWithError(err)
+	return err
+}
