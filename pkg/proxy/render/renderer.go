@@ -1,0 +1,134 @@
+package render
+
+import (
+	"maps"
+	"slices"
+
+	"github.com/signpost-dev/signpost/pkg/model"
+	"github.com/signpost-dev/signpost/pkg/proxy/ruleset"
+)
+
+// Renderer renders the Services of one family, and keeps what it has rendered, so
+// that the next call of Update costs what has changed since. What it returns is
+// the same as if it had been made anew for the Services of the last Update.
+//
+// Not safe for concurrent use. The Sets it returns are.
+type Renderer struct {
+	facts     facts
+	services  model.ServiceMap
+	fragments map[model.Name]*fragment
+	shared    assembly
+	set       *ruleset.Set
+}
+
+// New returns a Renderer that has rendered no Services. A change of cfg or node
+// takes another Renderer.
+func New(family ruleset.Family, cfg Config, node model.Node) *Renderer {
+	r := &Renderer{
+		facts:     newFacts(family, cfg, node),
+		fragments: map[model.Name]*fragment{},
+		shared:    assembly{},
+	}
+	changes := map[ruleset.Key]*ruleset.Chain{}
+	for _, c := range r.facts.fixed() {
+		changes[c.Key] = c
+	}
+	for _, k := range []ruleset.Key{
+		{Table: ruleset.NAT, Name: services}, {Table: ruleset.NAT, Name: hairpin}, {Table: ruleset.Filter, Name: services},
+	} {
+		r.shared.open(&place{key: k})
+		changes[k] = r.shared.chain(k)
+	}
+	r.set = (&ruleset.Set{}).With(changes)
+	return r
+}
+
+// Update renders services and returns the Set.
+func (r *Renderer) Update(services *model.ServiceMap) *ruleset.Set {
+	dirty := map[ruleset.Key]struct{}{}
+	changes := map[ruleset.Key]*ruleset.Chain{}
+	// Removals first, as an added Service may have a removed one's chain.
+	names := services.Diff(&r.services)
+	for _, n := range names {
+		r.remove(n, changes, dirty)
+	}
+	for _, n := range names {
+		if svc := services.Get(n); svc != nil {
+			r.add(svc, changes, dirty)
+		}
+	}
+	for k := range dirty {
+		changes[k] = r.shared.chain(k)
+	}
+	r.set = r.set.With(changes)
+	r.services = *services
+	return r.set
+}
+
+func (r *Renderer) remove(n model.Name, changes map[ruleset.Key]*ruleset.Chain, dirty map[ruleset.Key]struct{}) {
+	old := r.fragments[n]
+	if old == nil {
+		return
+	}
+	delete(r.fragments, n)
+	for _, c := range old.chains {
+		changes[c.Key] = nil
+	}
+	for _, e := range old.entries {
+		r.shared.remove(e, dirty)
+	}
+}
+
+func (r *Renderer) add(svc *model.Service, changes map[ruleset.Key]*ruleset.Chain, dirty map[ruleset.Key]struct{}) {
+	frag := r.facts.fragment(svc)
+	r.fragments[svc.Name] = frag
+	for _, c := range frag.chains {
+		changes[c.Key] = c
+	}
+	for i := range frag.entries {
+		frag.entries[i].at = r.shared.open(frag.entries[i].at)
+		r.shared.add(frag.entries[i], dirty)
+	}
+}
+
+// Set returns the Set of the last Update.
+func (r *Renderer) Set() *ruleset.Set { return r.set }
+
+// Hooks returns the rules that have to stand in the kernel's own chains. They
+// are inserted in this order, each at the front of its chain.
+func (r *Renderer) Hooks() []ruleset.Hook { return r.facts.hooks() }
+
+// Problems returns what of a Service could not be rendered.
+func (r *Renderer) Problems(n model.Name) []model.Problem {
+	frag := r.fragments[n]
+	if frag == nil {
+		return nil
+	}
+	out := slices.Clone(frag.problems)
+	for _, e := range frag.entries {
+		if first := r.shared.holder(e); e.field != "" && first.owner != e.owner {
+			out = append(out, model.Problem{Field: e.field, Message: "port " + e.owner.String() + ": " + first.owner.String() + " already has this address and port"})
+		}
+	}
+	return out
+}
+
+// Result is what Render returns.
+type Result struct {
+	Set   *ruleset.Set
+	Hooks []ruleset.Hook
+	// Problems are by Service; those without any are missing.
+	Problems map[model.Name][]model.Problem
+}
+
+// Render renders services for one family from nothing.
+func Render(family ruleset.Family, cfg Config, node model.Node, services *model.ServiceMap) Result {
+	r := New(family, cfg, node)
+	out := Result{Set: r.Update(services), Hooks: r.Hooks(), Problems: map[model.Name][]model.Problem{}}
+	for n := range maps.Keys(r.fragments) {
+		if p := r.Problems(n); len(p) > 0 {
+			out.Problems[n] = p
+		}
+	}
+	return out
+}
