@@ -147,5 +147,6 @@ func (p *patience) look() (answered, ready bool) {
 	}
 	defer resp.Body.Close()
 	_, _ = io.Copy(io.Discard, resp.Body)
-	return true, resp.StatusCode == http.StatusOK
+	// A server that keeps strangers out of /readyz has none to say "not yet" with.
+	return true, resp.StatusCode == http.StatusOK || resp.StatusCode == http.StatusUnauthorized
 }

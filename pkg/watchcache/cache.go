@@ -2,6 +2,7 @@ package watchcache
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -105,8 +106,7 @@ func (c *Cache) Run(ctx context.Context) error {
 	for {
 		if err := c.publish(ctx); err != nil && ctx.Err() == nil {
 			cancel()
-			<-stopped
-			return err
+			return errors.Join(err, <-stopped)
 		}
 		select {
 		case <-c.noted.signal:
