@@ -1,0 +1,92 @@
+package records
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/miekg/dns"
+
+	"github.com/signpost-dev/signpost/pkg/model"
+)
+
+// PodMode says how names of pods, 10-0-0-1.NAMESPACE.pod.ZONE, are answered.
+type PodMode string
+
+// The modes that exist. PodsInsecure answers for any address, without knowing
+// whether there is such a pod.
+const (
+	PodsDisabled PodMode = "disabled"
+	PodsInsecure PodMode = "insecure"
+)
+
+// MaxTTL is the largest time to live, in seconds, that records can have.
+const MaxTTL = 3600
+
+// Options say which zone is answered for, and how.
+type Options struct {
+	// Domain is the cluster's domain, such as "cluster.local".
+	Domain string
+	// TTL is the time to live of records in seconds, 0 to MaxTTL.
+	TTL uint32
+	// Pods is PodsDisabled if empty.
+	Pods PodMode
+	// Server is the Service of the DNS server itself, which the zone's NS
+	// record points at.
+	Server model.Name
+}
+
+// View is what can be said about names at one moment: a Snapshot, and an index
+// of its addresses. It is immutable and may be used from any goroutine.
+type View struct {
+	zone   string // lower case, fully qualified
+	ttl    uint32
+	pods   PodMode
+	server model.Name
+
+	// snapshot is nil until the first one is known.
+	snapshot *model.Snapshot
+	reverse  reverseIndex
+	serial   uint32
+	// soa is the authority section of negative answers.
+	soa []dns.RR
+}
+
+// New returns a View that knows nothing yet: it answers SERVFAIL for the names
+// of the zone. The error names the option that cannot be used.
+func New(o Options) (*View, error) {
+	zone := strings.ToLower(dns.Fqdn(o.Domain))
+	if _, ok := dns.IsDomainName(zone); !ok || zone == "." || strings.HasPrefix(zone, ".") {
+		return nil, fmt.Errorf("domain: %q is no domain name", o.Domain)
+	}
+	if o.TTL > MaxTTL {
+		return nil, fmt.Errorf("ttl: %d s is more than %d s", o.TTL, MaxTTL)
+	}
+	if o.Pods == "" {
+		o.Pods = PodsDisabled
+	}
+	if o.Pods != PodsDisabled && o.Pods != PodsInsecure {
+		return nil, fmt.Errorf("pods: %q is not one of %s and %s", o.Pods, PodsDisabled, PodsInsecure)
+	}
+	v := &View{zone: zone, ttl: o.TTL, pods: o.Pods, server: o.Server}
+	v.soa = []dns.RR{v.newSOA(zone)}
+	return v, nil
+}
+
+// Next returns the View of a newer Snapshot. Its cost follows what changed
+// between the two. Serial is the number that SOA records carry, which by custom
+// is the time in Unix seconds.
+func (v *View) Next(s *model.Snapshot, serial uint32) *View {
+	var older model.ServiceMap
+	if v.snapshot != nil {
+		older = v.snapshot.Services
+	}
+	next := *v
+	next.snapshot = s
+	next.serial = serial
+	next.reverse = v.reverse.next(&older, &s.Services)
+	next.soa = []dns.RR{next.newSOA(v.zone)}
+	return &next
+}
+
+// Snapshot returns the Snapshot that the View was made from, or nil.
+func (v *View) Snapshot() *model.Snapshot { return v.snapshot }
