@@ -18,6 +18,7 @@ import (
 
 func main() {
 	down := flag.Bool("down", false, "remove the cluster in the end")
+	setup := flag.Bool("setup", false, "stand the cluster up with Signpost in it, and show nothing")
 	flag.Parse()
 	if flag.NArg() > 0 {
 		flag.Usage()
@@ -26,7 +27,7 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	d := demo{out: os.Stdout, begin: time.Now()}
-	err := d.run(ctx)
+	err := d.run(ctx, *setup)
 	if *down {
 		err = errors.Join(err, d.command(context.WithoutCancel(ctx), "go", "run", "./hack/cluster", "down"))
 	}
@@ -52,7 +53,7 @@ type line struct {
 }
 
 // run does all; the error says that it could not go on, or that a step failed.
-func (d *demo) run(ctx context.Context) error {
+func (d *demo) run(ctx context.Context, setupOnly bool) error {
 	for _, s := range []struct {
 		title   string
 		command []string
@@ -79,7 +80,7 @@ func (d *demo) run(ctx context.Context) error {
 	begin := time.Now()
 	err = deploy(ctx, c)
 	d.report(title, "ready on every node", time.Since(begin), err)
-	if err != nil {
+	if err != nil || setupOnly {
 		return err
 	}
 	var failed []error
