@@ -4,6 +4,7 @@ import (
 	"hash/maphash"
 	"iter"
 	"maps"
+	"slices"
 )
 
 // shardCount is how many parts a Set has. A change copies one part: some 50
@@ -26,7 +27,7 @@ func (s *shard) all() map[Key]*Chain {
 type Set struct {
 	shards [shardCount]*shard
 	chains int
-	rules  int
+	rules  [3]int // by table, in the order of Tables
 }
 
 // seed is the same for all Sets of a process, as they are compared part by part.
@@ -40,8 +41,8 @@ func (s *Set) Get(k Key) *Chain { return s.shards[shardOf(k)].all()[k] }
 // Len returns the number of chains.
 func (s *Set) Len() int { return s.chains }
 
-// Rules returns the number of rules in all chains.
-func (s *Set) Rules() int { return s.rules }
+// Rules returns the number of rules in all chains of a table.
+func (s *Set) Rules(t Table) int { return s.rules[slices.Index(Tables(), t)] }
 
 // All iterates over the chains, in no particular order.
 func (s *Set) All() iter.Seq[*Chain] {
@@ -57,7 +58,7 @@ func (s *Set) All() iter.Seq[*Chain] {
 }
 
 // With returns the Set with changes applied: a key with a nil Chain is removed,
-// any other is set. s itself stays as it was, and so do the parts that the new
+// any other is set; all keys must be of one of Tables. s itself stays as it was, and so do the parts that the new
 // Set shares with it.
 func (s *Set) With(changes map[Key]*Chain) *Set {
 	next := *s
@@ -79,16 +80,17 @@ func (s *Set) With(changes map[Key]*Chain) *Set {
 }
 
 func (s *Set) put(chains map[Key]*Chain, k Key, was, now *Chain) {
+	i := slices.Index(Tables(), k.Table)
 	if was != nil {
 		s.chains--
-		s.rules -= len(was.Rules)
+		s.rules[i] -= len(was.Rules)
 	}
 	if now == nil {
 		delete(chains, k)
 		return
 	}
 	s.chains++
-	s.rules += len(now.Rules)
+	s.rules[i] += len(now.Rules)
 	chains[k] = now
 }
 

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/signpost-dev/signpost/pkg/proxy/iptables"
+	"github.com/signpost-dev/signpost/pkg/proxy/render"
 	"github.com/signpost-dev/signpost/pkg/proxy/ruleset"
 )
 
@@ -82,6 +83,11 @@ func (f *Fake) Load(set *ruleset.Set, hooks []ruleset.Hook) error {
 	}
 	_, err = f.EnsureHooks(ctx, hooks)
 	return err
+}
+
+// Kernel returns a kernel that can do everything.
+func (f *Fake) Kernel(context.Context) (render.Kernel, []string, error) {
+	return render.FullKernel(), nil, nil
 }
 
 // Restore executes text as iptables-restore --noflush does. The error is a

@@ -1,0 +1,106 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/netip"
+
+	"github.com/signpost-dev/signpost/pkg/model"
+	"github.com/signpost-dev/signpost/pkg/proxy/iptables"
+	"github.com/signpost-dev/signpost/pkg/proxy/render"
+	"github.com/signpost-dev/signpost/pkg/proxy/ruleset"
+)
+
+// open finds the node's tables, and what can be done with them.
+func (p *Proxy) open(ctx context.Context) error {
+	tables, cfg := p.opts.Tables, p.opts.Config
+	if tables == nil {
+		var err error
+		if tables, err = p.openNode(ctx); err != nil {
+			return err
+		}
+		if cfg.LocalhostNodePorts {
+			if err := iptables.RouteLocalnet(); err != nil {
+				p.log.Warn("node ports are not served at 127.0.0.1", "error", err)
+				cfg.LocalhostNodePorts = false
+			}
+		}
+	}
+	for _, t := range tables {
+		kernel, missing, err := t.Kernel(ctx)
+		if err != nil {
+			return err
+		}
+		for _, m := range missing {
+			p.log.Warn("iptables cannot do everything", "family", t.Family().String(), "missing", m)
+		}
+		p.families = append(p.families, &programmer{
+			family: t.Family(), tables: t, log: p.log, events: p.opts.Events, metrics: p.metrics.of(t.Family()),
+			cfg: cfg.render(kernel), quarantine: map[model.Name]*inmate{}, reported: map[model.Name]string{},
+		})
+	}
+	return nil
+}
+
+// openNode opens the tables of this node. IPv4 has to be there, IPv6 need not.
+func (p *Proxy) openNode(ctx context.Context) ([]Tables, error) {
+	backend, err := iptables.Detect(ctx, p.opts.Config.Backend)
+	if err != nil {
+		return nil, fmt.Errorf("choosing the iptables programs: %w", err)
+	}
+	p.log.Info("using iptables", "backend", string(backend))
+	other := iptables.Legacy
+	if backend == iptables.Legacy {
+		other = iptables.NFT
+	}
+	p.settled = func(ctx context.Context) error { return iptables.CleanupBackend(ctx, other, p.log) }
+	v4, err := iptables.Open(ctx, backend, ruleset.IPv4)
+	if err != nil {
+		return nil, err
+	}
+	out := []Tables{v4}
+	v6, err := iptables.Open(ctx, backend, ruleset.IPv6)
+	if err != nil {
+		p.log.Warn("Services have no IPv6 on this node", "error", err)
+		return out, nil
+	}
+	return append(out, v6), nil
+}
+
+func (c Config) render(kernel render.Kernel) render.Config {
+	return render.Config{
+		ClusterCIDRs: c.ClusterCIDRs, MasqueradeAll: c.MasqueradeAll, MasqueradeBit: c.MasqueradeBit,
+		NodePortAddresses: c.NodePortAddresses, LocalhostNodePorts: c.LocalhostNodePorts,
+		LocalListeners: nil, Kernel: kernel,
+	}
+}
+
+// Rules writes to w what Run would write for snap on a node that has none of its
+// rules and can do everything: for each family input for iptables-restore, with the
+// hooks as comments. It touches nothing.
+func Rules(w io.Writer, snap *model.Snapshot, cfg Config, listeners []netip.AddrPort) error {
+	rendered := cfg.render(render.FullKernel())
+	rendered.LocalListeners = listeners
+	for _, family := range []ruleset.Family{ruleset.IPv4, ruleset.IPv6} {
+		program := "iptables"
+		if family == ruleset.IPv6 {
+			program = "ip6tables"
+		}
+		out := render.Render(family, rendered, snap.Node, &snap.Services)
+		if _, err := fmt.Fprintf(w, "# %s-restore --noflush\n%s", program, ruleset.Replace(out.Set, nil).Text()); err != nil {
+			return err
+		}
+		for _, h := range out.Hooks {
+			if _, err := fmt.Fprintf(w, "# %s -t %s -I %s %s\n", program, h.Chain.Table, h.Chain.Name, h.Rule()); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// Cleanup removes all rules of Signpost from this node, of both iptables
+// programs and both families.
+func Cleanup(ctx context.Context, log *slog.Logger) error { return iptables.Cleanup(ctx, log) }

@@ -1,0 +1,275 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/signpost-dev/signpost/pkg/model"
+	"github.com/signpost-dev/signpost/pkg/proxy/render"
+	"github.com/signpost-dev/signpost/pkg/proxy/ruleset"
+)
+
+// Snapshots is where Services come from. Its methods must be safe for
+// concurrent use.
+type Snapshots interface {
+	// Snapshot returns the latest snapshot; nil until the caches are complete.
+	Snapshot() *model.Snapshot
+	// Subscribe returns a channel with room for one signal, a new one per call,
+	// that is signalled after each publication.
+	Subscribe() <-chan struct{}
+}
+
+// Events tells the owner of a Service what is wrong with it.
+type Events interface {
+	// ServiceWarning must not block. svc is never nil.
+	ServiceWarning(svc *model.Service, reason, message string)
+}
+
+// The reasons of events.
+const (
+	// ReasonRefused: the kernel or the iptables program refused the rules of this
+	// Service; it goes on with those that it had.
+	ReasonRefused = "ServiceRulesRefused"
+	// ReasonNotProgrammed: a part of this Service cannot be made into rules.
+	ReasonNotProgrammed = "ServiceNotProgrammed"
+)
+
+// Tables are the iptables of one family: *iptables.Tables, or a fake. They are
+// called from the goroutine of Run only.
+type Tables interface {
+	Family() ruleset.Family
+	// Kernel says what can be done, what cannot and what that costs.
+	Kernel(ctx context.Context) (render.Kernel, []string, error)
+	// Restore applies text as iptables-restore --noflush does. A refusal is a
+	// *iptables.RefusedError, a lock that somebody holds is iptables.ErrLocked.
+	Restore(ctx context.Context, text string) error
+	// Check returns the error that Restore would, as far as can be known.
+	Check(ctx context.Context, text string) error
+	// Chains returns Signpost's own chains.
+	Chains(ctx context.Context) ([]ruleset.Key, error)
+	// EnsureHooks inserts missing hooks and returns their number.
+	EnsureHooks(ctx context.Context, hooks []ruleset.Hook) (int, error)
+	// DropHooks deletes hooks but those of keep.
+	DropHooks(ctx context.Context, keep []ruleset.Hook) error
+	// Damage says what is not as it should be; "" for nothing.
+	Damage(ctx context.Context, set *ruleset.Set, hooks []ruleset.Hook) (string, error)
+}
+
+// Config is the proxy's part of the configuration.
+type Config struct {
+	// Backend is "auto", "nft" or "legacy".
+	Backend string
+	// The following have the meaning that they have in render.Config.
+	ClusterCIDRs       []netip.Prefix
+	MasqueradeAll      bool
+	MasqueradeBit      uint8
+	NodePortAddresses  []netip.Prefix
+	LocalhostNodePorts bool
+	// SyncPeriod is how often rules are compared with what they should be.
+	// Changes do not wait for it.
+	SyncPeriod time.Duration
+}
+
+// Options are what a Proxy is made of. All are needed unless said otherwise.
+type Options struct {
+	Config     Config
+	Snapshots  Snapshots
+	Events     Events
+	Log        *slog.Logger
+	Registerer prometheus.Registerer
+	// Tables to write to, one per family; nil for those of this node.
+	Tables []Tables
+}
+
+// Proxy writes rules.
+//
+// # Goals
+//
+//  1. The first change after a quiet time is written at once. Those that come
+//     while a write runs go into the next. Between writes there is a pause of half
+//     the time that the last one took, so that no more than two thirds of a core is used
+//     however fast Services change.
+//  2. Each write contains the difference to what was written last and is atomic
+//     per table; nothing reads rules back. The difference is to the last Set that
+//     is known to be in the kernel. If that is not known, at the start or because a
+//     program was killed, everything is written, by the same code: so there is
+//     one path.
+//  3. No Service can stop the others. If a write is refused, the change is split
+//     until the Services are found without which it is not; those go on with
+//     the rules that they had, are named in the log and in an event, and are
+//     tried again when they change, and at growing intervals.
+//  4. Nothing is written before the caches are complete, as half a cluster's
+//     Services would delete the rules of the other half that an earlier run left.
+//
+// Goals 2 and 3 pull in opposite directions at the start: with nothing known of
+// the kernel, a part of the Services cannot be tried without removing the
+// others. There the splitting only checks (iptables-restore --test) and writes once.
+//
+// The families are independent of each other: each has its own tables, renderer
+// and quarantine. All work happens in the goroutine of Run, as processes belong
+// to the network namespace of its thread.
+type Proxy struct {
+	opts       Options
+	log        *slog.Logger
+	metrics    *metrics
+	families   []*programmer
+	programmed atomic.Uint64
+	// settled is called once after the first complete write; nil for nothing.
+	settled func(ctx context.Context) error
+
+	mu        sync.Mutex
+	listeners []netip.AddrPort
+	relisten  chan struct{} // one signal, like those of Snapshots
+}
+
+// New returns a Proxy that does nothing until Run. The error names the option that is
+// wrong.
+func New(opts Options) (*Proxy, error) {
+	switch {
+	case opts.Snapshots == nil || opts.Events == nil || opts.Log == nil || opts.Registerer == nil:
+		return nil, errors.New("proxy: Snapshots, Events, Log and Registerer are needed")
+	case opts.Config.SyncPeriod <= 0:
+		return nil, fmt.Errorf("proxy: syncPeriod %s is not positive", opts.Config.SyncPeriod)
+	case opts.Config.MasqueradeBit > 31:
+		return nil, fmt.Errorf("proxy: masqueradeBit %d is not between 0 and 31", opts.Config.MasqueradeBit)
+	}
+	m, err := newMetrics(opts.Registerer)
+	if err != nil {
+		return nil, err
+	}
+	return &Proxy{
+		opts: opts, log: opts.Log, metrics: m,
+		relisten: make(chan struct{}, 1),
+	}, nil
+}
+
+// Programmed returns the generation of the last snapshot whose rules are in, in
+// all families; 0 before the first. Services that are in quarantine do not
+// hold it up. Safe for concurrent use.
+func (p *Proxy) Programmed() uint64 { return p.programmed.Load() }
+
+// SetLocalListeners says at which addresses of Services a process of this node may
+// listen, see render.Config. Safe for concurrent use; may be called before Run.
+func (p *Proxy) SetLocalListeners(at []netip.AddrPort) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.listeners = slices.Clone(at)
+	select {
+	case p.relisten <- struct{}{}:
+	default:
+	}
+}
+
+func (p *Proxy) localListeners() []netip.AddrPort {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.listeners
+}
+
+// Run keeps the rules until ctx ends, and returns nil then; the rules stay. It
+// returns an error if this node's iptables cannot be used at all. It may be called once.
+// Programs are started in the network namespace of the thread that calls.
+func (p *Proxy) Run(ctx context.Context) error {
+	changed := p.opts.Snapshots.Subscribe()
+	if err := p.open(ctx); err != nil {
+		return fmt.Errorf("proxy: %w", err)
+	}
+	audit := time.NewTicker(p.opts.Config.SyncPeriod)
+	defer audit.Stop()
+	retry := newRetry()
+	for {
+		pause := p.pass(ctx, retry)
+		if !sleep(ctx, pause) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		case <-p.relisten:
+		case <-retry.timer.C:
+		case <-audit.C:
+			p.audit(ctx)
+		}
+	}
+}
+
+// pass brings all families up to the latest snapshot, and returns how long to
+// pause.
+func (p *Proxy) pass(ctx context.Context, retry *retry) time.Duration {
+	snap := p.opts.Snapshots.Snapshot()
+	if snap == nil {
+		return 0
+	}
+	listeners := p.localListeners()
+	start := time.Now()
+	var next time.Time
+	failed := false
+	for _, f := range p.families {
+		again, err := f.sync(ctx, snap, listeners)
+		if err != nil {
+			failed = true
+			p.log.Error("rules not written, will try again", "family", f.family.String(), "error", err)
+		}
+		next = earlier(next, again)
+		f.report()
+	}
+	if !failed {
+		p.settle(ctx)
+		p.programmed.Store(snap.Generation)
+		p.metrics.programmed.Set(float64(snap.Generation))
+	}
+	retry.after(failed, next)
+	return time.Since(start) / 2
+}
+
+// settle removes what an earlier run has left in places that are not used any
+// more, now that nothing depends on it.
+func (p *Proxy) settle(ctx context.Context) {
+	if p.settled == nil {
+		return
+	}
+	if err := p.settled(ctx); err != nil {
+		p.log.Warn("rules of the other iptables programs remain", "error", err)
+	}
+	p.settled = nil
+}
+
+// audit looks whether somebody has damaged the rules. The pass that follows
+// mends them.
+func (p *Proxy) audit(ctx context.Context) {
+	for _, f := range p.families {
+		f.audit(ctx)
+	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// sleep returns false if ctx ended.
+func sleep(ctx context.Context, d time.Duration) bool {
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
