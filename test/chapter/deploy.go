@@ -157,7 +157,7 @@ func (w *walk) endpointsAre(ctx context.Context, want []string) error {
 			}
 		}
 	}
-	//nolint:staticcheck // Endpoints are deprecated, but users look at them, so they have to be right.
+	// Endpoints are deprecated, but users look at them, so they have to be right.
 	eps, err := w.Client.CoreV1().Endpoints(namespace).Get(ctx, name, metav1.GetOptions{})
 	if err != nil {
 		return err

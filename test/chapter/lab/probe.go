@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -42,11 +41,11 @@ type Probe struct {
 // A url like dns://10.96.0.10/alpaca-prod.default.svc.cluster.local asks that
 // server for the name; what it answers stands in the place of the pod.
 func (c *Cluster) Probe(ctx context.Context, podIP, url string, rate float64) (*Probe, error) {
-	netns, err := podNetns(ctx, podIP)
+	netns, err := c.Quiet().hack(ctx, "pod-netns", podIP)
 	if err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, "nsenter", "--net="+netns,
+	cmd := exec.CommandContext(ctx, "nsenter", "--net="+strings.TrimSpace(netns),
 		c.tool("probe"), "-url", url, "-rate", strconv.FormatFloat(rate, 'f', -1, 64))
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
@@ -70,23 +69,6 @@ func (c *Cluster) Probe(ctx context.Context, podIP, url string, rate float64) (*
 		p.done <- err
 	}()
 	return p, nil
-}
-
-// podNetns finds the network namespace of a pod of this machine's nodes: the one
-// that has its address. The plugins keep them under their own names.
-func podNetns(ctx context.Context, podIP string) (string, error) {
-	files, err := filepath.Glob("/var/run/netns/cni-*")
-	if err != nil {
-		return "", err
-	}
-	for _, f := range files {
-		// One that is being removed meanwhile is not the one looked for.
-		out, err := exec.CommandContext(ctx, "nsenter", "--net="+f, "ip", "-o", "addr", "show").Output()
-		if err == nil && strings.Contains(string(out), " "+podIP+"/") {
-			return f, nil
-		}
-	}
-	return "", fmt.Errorf("none of %d pod network namespaces has the address %s", len(files), podIP)
 }
 
 func (p *Probe) read(r io.Reader) error {
