@@ -60,6 +60,10 @@ type Snapshot struct {
 	// existing namespace are answered differently from those below none.
 	Namespaces map[string]struct{}
 	Node       Node
+	// ServiceCIDRs are the ranges that cluster IPs come from, sorted: an address
+	// in one of them that no Service has is nobody's (KEP-1880). Empty for a
+	// server that does not say.
+	ServiceCIDRs []netip.Prefix
 }
 
 // Node is what a node has to know of itself.

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/rest"
 	toolscache "k8s.io/client-go/tools/cache"
@@ -134,6 +135,7 @@ func (c *Cache) watch(ctx context.Context) ([]toolscache.InformerSynced, error) 
 		&discoveryv1.EndpointSlice{}: c.noteSlice,
 		namespaceKind():              func(_, o client.Object) { c.noted.namespace(o.GetName()) },
 		&corev1.Node{}:               func(_, _ client.Object) { c.noted.node() },
+		&networkingv1.ServiceCIDR{}:  func(_, _ client.Object) { c.noted.serviceCIDRs() },
 	} {
 		// Do not wait for the first list here: without a server that would
 		// keep Run from ever reaching Start.
@@ -145,7 +147,11 @@ func (c *Cache) watch(ctx context.Context) ([]toolscache.InformerSynced, error) 
 		if err != nil {
 			return nil, fmt.Errorf("watching %T: %w", kind, err)
 		}
-		synced = append(synced, registration.HasSynced)
+		// ServiceCIDRs only add to what there is, and servers before 1.33 have
+		// none: they may come late or never.
+		if _, late := kind.(*networkingv1.ServiceCIDR); !late {
+			synced = append(synced, registration.HasSynced)
+		}
 	}
 	return synced, nil
 }
@@ -234,6 +240,17 @@ func (c *Cache) changes(ctx context.Context, noted notes) (translate.Changes, er
 		}
 		translated := translate.Node(node, c.opts.NodeName)
 		ch.Node = &translated
+	}
+	if noted.cidrs {
+		var list networkingv1.ServiceCIDRList
+		if err := c.shared.List(ctx, &list); err != nil {
+			return ch, fmt.Errorf("reading the ServiceCIDRs: %w", err)
+		}
+		objects := make([]*networkingv1.ServiceCIDR, len(list.Items))
+		for i := range list.Items {
+			objects[i] = &list.Items[i]
+		}
+		ch.ServiceCIDRs, ch.AllServiceCIDRs = translate.ServiceCIDRs(objects), true
 	}
 	return ch, nil
 }

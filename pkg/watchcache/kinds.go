@@ -6,6 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
@@ -26,6 +27,7 @@ func Mapper() meta.RESTMapper {
 	for _, kind := range []string{"Namespace", "Node"} {
 		m.Add(corev1.SchemeGroupVersion.WithKind(kind), meta.RESTScopeRoot)
 	}
+	m.Add(networkingv1.SchemeGroupVersion.WithKind("ServiceCIDR"), meta.RESTScopeRoot)
 	m.Add(discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"), meta.RESTScopeNamespace)
 	return m
 }
@@ -43,6 +45,7 @@ func newShared(cfg *rest.Config, httpClient *http.Client, nodeName string) (cach
 		&corev1.Service{}:            {},
 		&discoveryv1.EndpointSlice{}: {},
 		namespaceKind():              {Transform: nameOnly},
+		&networkingv1.ServiceCIDR{}:  {},
 		&corev1.Node{}:               {Field: fields.OneTermEqualSelector("metadata.name", nodeName)},
 	})
 }

@@ -13,6 +13,7 @@ type notes struct {
 	services   map[model.Name]struct{}
 	namespaces map[string]struct{}
 	node       bool
+	cidrs      bool
 }
 
 // notebook collects notes from the handlers of the watches until they are taken.
@@ -45,6 +46,8 @@ func (n *notebook) namespace(name string) {
 }
 
 func (n *notebook) node() { n.note(func(to *notes) { to.node = true }) }
+
+func (n *notebook) serviceCIDRs() { n.note(func(to *notes) { to.cidrs = true }) }
 
 func (n *notebook) note(write func(*notes)) {
 	n.mu.Lock()

@@ -4,9 +4,11 @@ import (
 	"maps"
 	"net/netip"
 	"reflect"
+	"slices"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 
 	"github.com/signpost-dev/signpost/pkg/model"
 )
@@ -19,6 +21,9 @@ type Changes struct {
 	// Namespaces that exist now (true) or no longer do.
 	Namespaces map[string]bool
 	Node       *model.Node
+	// ServiceCIDRs are all of them as they are now, if AllServiceCIDRs is set.
+	ServiceCIDRs    []netip.Prefix
+	AllServiceCIDRs bool
 }
 
 // Next returns the Snapshot that follows prev, which may be nil for the first.
@@ -35,12 +40,16 @@ func Next(prev *model.Snapshot, ch Changes) *model.Snapshot {
 	next.Services = next.Services.With(services)
 	namespaces := nextNamespaces(next.Namespaces, ch.Namespaces)
 	sameNode := ch.Node == nil || reflect.DeepEqual(next.Node, *ch.Node)
-	if prev != nil && len(services) == 0 && maps.Equal(namespaces, next.Namespaces) && sameNode {
+	sameCIDRs := !ch.AllServiceCIDRs || slices.Equal(next.ServiceCIDRs, ch.ServiceCIDRs)
+	if prev != nil && len(services) == 0 && maps.Equal(namespaces, next.Namespaces) && sameNode && sameCIDRs {
 		return prev
 	}
 	next.Namespaces = namespaces
 	if ch.Node != nil {
 		next.Node = *ch.Node
+	}
+	if ch.AllServiceCIDRs {
+		next.ServiceCIDRs = ch.ServiceCIDRs
 	}
 	return &next
 }
@@ -80,6 +89,7 @@ type Objects struct {
 	Services       []*corev1.Service
 	EndpointSlices []*discoveryv1.EndpointSlice
 	Namespaces     []string
+	ServiceCIDRs   []*networkingv1.ServiceCIDR
 	// Node is this node. Nil if the cluster does not know it (yet).
 	Node     *corev1.Node
 	NodeName string
@@ -94,7 +104,10 @@ func Build(o Objects) *model.Snapshot {
 		}
 	}
 	node := Node(o.Node, o.NodeName)
-	ch := Changes{Services: map[model.Name]*model.Service{}, Namespaces: map[string]bool{}, Node: &node}
+	ch := Changes{
+		Services: map[model.Name]*model.Service{}, Namespaces: map[string]bool{}, Node: &node,
+		ServiceCIDRs: ServiceCIDRs(o.ServiceCIDRs), AllServiceCIDRs: true,
+	}
 	for _, svc := range o.Services {
 		ch.Services[NameOf(svc)] = Service(svc, slicesOf[NameOf(svc)])
 	}
@@ -125,9 +138,25 @@ func Node(node *corev1.Node, name string) model.Node {
 	if len(ranges) == 0 && node.Spec.PodCIDR != "" {
 		ranges = []string{node.Spec.PodCIDR}
 	}
-	for _, r := range ranges {
-		if prefix, err := netip.ParsePrefix(r); err == nil {
-			out.PodCIDRs = append(out.PodCIDRs, prefix.Masked())
+	out.PodCIDRs = prefixes(ranges)
+	return out
+}
+
+// ServiceCIDRs returns the ranges that cluster IPs come from, sorted, each once.
+func ServiceCIDRs(objects []*networkingv1.ServiceCIDR) []netip.Prefix {
+	var out []netip.Prefix
+	for _, o := range objects {
+		out = append(out, prefixes(o.Spec.CIDRs)...)
+	}
+	slices.SortFunc(out, netip.Prefix.Compare)
+	return slices.Compact(out)
+}
+
+func prefixes(texts []string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, text := range texts {
+		if prefix, err := netip.ParsePrefix(text); err == nil {
+			out = append(out, prefix.Masked())
 		}
 	}
 	return out

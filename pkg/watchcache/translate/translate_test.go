@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/signpost-dev/signpost/pkg/model"
@@ -271,5 +272,23 @@ func TestUnchangedServiceKeepsItsPointer(t *testing.T) {
 	}
 	if changed := second.Services.Diff(&first.Services); len(changed) != 0 {
 		t.Errorf("Diff names %v", changed)
+	}
+}
+
+func TestServiceCIDRs(t *testing.T) {
+	cidr := func(texts ...string) *networkingv1.ServiceCIDR {
+		return &networkingv1.ServiceCIDR{Spec: networkingv1.ServiceCIDRSpec{CIDRs: texts}}
+	}
+	objects := []*networkingv1.ServiceCIDR{cidr("10.97.0.0/16", "fd00::/108"), cidr("10.96.0.7/16", "?"), cidr("10.97.0.0/16")}
+	want := []netip.Prefix{netip.MustParsePrefix("10.96.0.0/16"), netip.MustParsePrefix("10.97.0.0/16"), netip.MustParsePrefix("fd00::/108")}
+	first := Build(Objects{ServiceCIDRs: objects})
+	if diff := cmp.Diff(want, first.ServiceCIDRs, byValue); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if same := Next(first, Changes{ServiceCIDRs: want, AllServiceCIDRs: true}); same != first {
+		t.Error("the same ranges made a new snapshot")
+	}
+	if gone := Next(first, Changes{AllServiceCIDRs: true}); len(gone.ServiceCIDRs) != 0 {
+		t.Errorf("ranges that are gone stay: %v", gone.ServiceCIDRs)
 	}
 }
