@@ -52,6 +52,9 @@ func (l *Lab) build(pods []string) error {
 	for name, value := range map[string]string{
 		"ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1", "ipv4/conf/all/route_localnet": "1",
 		"ipv4/conf/all/rp_filter": "0", "ipv4/conf/default/rp_filter": "0",
+		// A packet that came from outside and would go out there again must not cause redirects: the
+		// kernel counts them against its limit of ICMP errors, and sends no error then.
+		"ipv4/conf/all/send_redirects": "0", "ipv4/conf/default/send_redirects": "0",
 	} {
 		if err := l.Node.Sysctl(name, value); err != nil {
 			return fmt.Errorf("setting %s in the node: %w", name, err)
@@ -105,7 +108,12 @@ func (l *Lab) Pod(name string) *Namespace {
 func (l *Lab) joinOutside() error {
 	near := []netip.Prefix{prefix(outsideNet4+"10", 24), prefix(outsideNet6+"10", 64)}
 	far := []netip.Prefix{prefix(outsideNet4+"20", 24), prefix(outsideNet6+"20", 64)}
-	return l.join(l.Outside, "outside", near, far)
+	if err := l.join(l.Outside, "outside", near, far); err != nil {
+		return err
+	}
+	// A node has a default route, without which it could send nothing to a
+	// cluster IP. Outside does not forward: what gets there is lost.
+	return l.Node.Do(func() error { return defaultRoutes("outside", far) })
 }
 
 // joinPod joins a pod as most network plugins do: a link of its own, a route to
