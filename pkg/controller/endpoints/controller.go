@@ -1,0 +1,161 @@
+package endpoints
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/client-go/util/workqueue"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/signpost-dev/signpost/pkg/controller/endpoints/plan"
+)
+
+// Recorder makes Events; a record.EventRecorder of client-go is one.
+type Recorder interface {
+	Eventf(object runtime.Object, eventType, reason, message string, args ...any)
+}
+
+// Options are what a Controller is made of.
+type Options struct {
+	// Client writes, and reads past any cache.
+	Client client.Client
+	// Shared is the cache of the process's lifetime: Services and EndpointSlices,
+	// of which a transform may strip the managed fields, nothing else.
+	Shared cache.Cache
+	// Term is the cache of this term: Pods, Nodes and Endpoints; TermObjects says
+	// how to make it. Both caches are started by the caller, before or after Run.
+	Term cache.Cache
+	// Endpoints and EndpointSlices switch the two kinds on, each by itself.
+	Endpoints, EndpointSlices bool
+	// MaxEndpointsPerSlice is 1 to 1000; the stock default is 100.
+	MaxEndpointsPerSlice int
+	// BatchPeriod is how long a change of a pod waits for others to share a write
+	// with; 0 is none. What takes traffic from a pod never waits.
+	BatchPeriod time.Duration
+	// Concurrency is how many Services are written at once, at least 1.
+	Concurrency int
+	Registerer  prometheus.Registerer
+	Recorder    Recorder // nil: no Events
+	Log         *slog.Logger
+}
+
+func (o *Options) validate() error {
+	var errs []error
+	check := func(ok bool, what string) {
+		if !ok {
+			errs = append(errs, errors.New(what))
+		}
+	}
+	check(o.Client != nil && o.Shared != nil && o.Term != nil, "Client, Shared and Term are needed")
+	check(o.Registerer != nil && o.Log != nil, "Registerer and Log are needed")
+	check(o.Endpoints || o.EndpointSlices, "neither Endpoints nor EndpointSlices is on")
+	check(o.MaxEndpointsPerSlice >= 1 && o.MaxEndpointsPerSlice <= 1000,
+		fmt.Sprintf("MaxEndpointsPerSlice is %d, not 1 to 1000", o.MaxEndpointsPerSlice))
+	check(o.BatchPeriod >= 0, fmt.Sprintf("BatchPeriod is %v", o.BatchPeriod))
+	check(o.Concurrency >= 1, fmt.Sprintf("Concurrency is %d", o.Concurrency))
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("endpoint controller: %w", err)
+	}
+	return nil
+}
+
+func (o *Options) plan() plan.Options {
+	return plan.Options{Endpoints: o.Endpoints, EndpointSlices: o.EndpointSlices, MaxEndpointsPerSlice: o.MaxEndpointsPerSlice}
+}
+
+// Controller publishes endpoints for one term.
+//
+// The handlers keep two maps up to date, index and published, and put the names
+// of Services that a change touches into a queue; workers take a name, make the
+// plan for it from the maps, and write.
+//
+// A plan must never be made from what the controller itself has already changed,
+// or it would write old state back or create slices twice: what is written is
+// put into published at once, and events that are older are ignored. What others
+// changed in between makes a write fail, as each carries the version that it was
+// planned from; the key is then tried again. Hence two controllers at once, as
+// may be for a moment when a leader is cut off, do each other's work over at
+// worst.
+//
+// No key is ever given up: the longest wait between two tries is maxBackoff.
+type Controller struct {
+	options   Options
+	log       *slog.Logger
+	metrics   *metrics
+	queue     workqueue.TypedRateLimitingInterface[key]
+	index     *index
+	published *published
+	problems  *problems
+}
+
+const (
+	minBackoff = 5 * time.Millisecond
+	maxBackoff = 30 * time.Second
+)
+
+// New returns a Controller for one Run. It may be called any number of times
+// with the same Registerer: the metrics go on counting.
+func New(o Options) (*Controller, error) {
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	m, err := newMetrics(o.Registerer)
+	if err != nil {
+		return nil, err
+	}
+	return &Controller{
+		options: o,
+		log:     o.Log,
+		metrics: m,
+		queue: workqueue.NewTypedRateLimitingQueue(
+			workqueue.NewTypedItemExponentialFailureRateLimiter[key](minBackoff, maxBackoff)),
+		index:     newIndex(),
+		published: newPublished(),
+		problems:  &problems{recorder: o.Recorder, log: o.Log},
+	}, nil
+}
+
+// Run publishes endpoints until ctx is done, and returns nil then. When it
+// returns, no handler of it is left with the informers and no goroutine runs. It
+// must be called once.
+func (c *Controller) Run(ctx context.Context) error {
+	defer c.queue.ShutDown()
+	handlers := &handlers{controller: c}
+	defer handlers.remove()
+	if err := handlers.add(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return fmt.Errorf("endpoint controller: %w", err)
+	}
+	c.log.Info("endpoint controller works", "services", c.index.len(), "workers", c.options.Concurrency)
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error {
+		<-ctx.Done()
+		c.queue.ShutDown()
+		return nil
+	})
+	g.Go(func() error { return c.sweep(ctx) })
+	for range c.options.Concurrency {
+		g.Go(func() error { return c.work(ctx) })
+	}
+	return g.Wait()
+}
+
+// work handles keys until the queue is shut down.
+func (c *Controller) work(ctx context.Context) error {
+	for {
+		k, quit := c.queue.Get()
+		if quit || ctx.Err() != nil {
+			return nil
+		}
+		c.handle(ctx, k)
+	}
+}

@@ -1,0 +1,389 @@
+package endpoints
+
+import (
+	"maps"
+	"sync"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/signpost-dev/signpost/pkg/controller/endpoints/plan"
+	"github.com/signpost-dev/signpost/pkg/controller/readiness/verdict"
+)
+
+// key names a Service.
+type key = types.NamespacedName
+
+// index knows which pods each Service selects, so that the change of a pod costs
+// what its labels cost, not what the namespace has of Services, and a plan what
+// its own pods cost. It holds the informers' objects, not copies, and is safe
+// for concurrent use.
+type index struct {
+	mu         sync.Mutex
+	services   map[key]*serviceEntry
+	namespaces map[string]*namespaceEntry
+	// zones has the Nodes that exist, by name, with their zones.
+	zones  map[string]string
+	onNode map[string]map[*podEntry]struct{}
+}
+
+type serviceEntry struct {
+	key     key
+	service *corev1.Service
+	// pair is one of the labels that the selector wants.
+	pair pair
+	pods map[*podEntry]struct{}
+}
+
+type podEntry struct {
+	pod      *corev1.Pod
+	services map[*serviceEntry]struct{}
+}
+
+// pair is a label: its key and value.
+type pair struct{ name, value string }
+
+type namespaceEntry struct {
+	pods map[string]*podEntry
+	// byPair has each Service that selects pods once, under its pair: a pod that
+	// has no such label need not be asked further.
+	byPair map[pair]map[*serviceEntry]struct{}
+}
+
+func newIndex() *index {
+	return &index{
+		services:   map[key]*serviceEntry{},
+		namespaces: map[string]*namespaceEntry{},
+		zones:      map[string]string{},
+		onNode:     map[string]map[*podEntry]struct{}{},
+	}
+}
+
+func (x *index) len() int {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return len(x.services)
+}
+
+func (x *index) has(k key) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.services[k] != nil
+}
+
+// input returns what the index knows for a plan, or false if there is no such
+// Service.
+func (x *index) input(k key) (plan.Input, bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	s := x.services[k]
+	if s == nil {
+		return plan.Input{}, false
+	}
+	in := plan.Input{Service: s.service, Pods: make([]*corev1.Pod, 0, len(s.pods)), Zones: map[string]string{}}
+	for p := range s.pods {
+		in.Pods = append(in.Pods, p.pod)
+		if zone, exists := x.zones[p.pod.Spec.NodeName]; exists {
+			in.Zones[p.pod.Spec.NodeName] = zone
+		}
+	}
+	return in, true
+}
+
+func (x *index) namespace(name string) *namespaceEntry {
+	ns := x.namespaces[name]
+	if ns == nil {
+		ns = &namespaceEntry{pods: map[string]*podEntry{}, byPair: map[pair]map[*serviceEntry]struct{}{}}
+		x.namespaces[name] = ns
+	}
+	return ns
+}
+
+// tidy forgets a namespace in which nothing is left.
+func (x *index) tidy(name string) {
+	if ns := x.namespaces[name]; ns != nil && len(ns.pods) == 0 && len(ns.byPair) == 0 {
+		delete(x.namespaces, name)
+	}
+}
+
+func (x *index) setService(svc *corev1.Service) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	k := key{Namespace: svc.Namespace, Name: svc.Name}
+	s := x.services[k]
+	if s == nil {
+		s = &serviceEntry{key: k, service: svc}
+		x.services[k] = s
+		x.selectPods(s)
+		return
+	}
+	was := s.service
+	if plan.SelectsPods(was) == plan.SelectsPods(svc) && maps.Equal(was.Spec.Selector, svc.Spec.Selector) {
+		s.service = svc
+		return
+	}
+	x.releasePods(s)
+	s.service = svc
+	x.selectPods(s)
+}
+
+func (x *index) deleteService(k key) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if s := x.services[k]; s != nil {
+		x.releasePods(s)
+		delete(x.services, k)
+		x.tidy(k.Namespace)
+	}
+}
+
+func (x *index) selectPods(s *serviceEntry) {
+	s.pods = map[*podEntry]struct{}{}
+	if !plan.SelectsPods(s.service) {
+		return
+	}
+	ns := x.namespace(s.key.Namespace)
+	s.pair = ns.rarest(s.service.Spec.Selector)
+	if ns.byPair[s.pair] == nil {
+		ns.byPair[s.pair] = map[*serviceEntry]struct{}{}
+	}
+	ns.byPair[s.pair][s] = struct{}{}
+	for _, p := range ns.pods {
+		if selects(s.service.Spec.Selector, p.pod.Labels) {
+			join(s, p)
+		}
+	}
+}
+
+func (x *index) releasePods(s *serviceEntry) {
+	if !plan.SelectsPods(s.service) {
+		return
+	}
+	for p := range s.pods {
+		delete(p.services, s)
+	}
+	ns := x.namespace(s.key.Namespace)
+	delete(ns.byPair[s.pair], s)
+	if len(ns.byPair[s.pair]) == 0 {
+		delete(ns.byPair, s.pair)
+	}
+}
+
+// rarest returns the label of the selector that the fewest Services are found
+// under: many may want "tier=web", few "app=cart".
+func (ns *namespaceEntry) rarest(selector map[string]string) pair {
+	best, fewest := pair{}, -1
+	for name, value := range selector {
+		p := pair{name, value}
+		n := len(ns.byPair[p])
+		if fewest < 0 || n < fewest || (n == fewest && name < best.name) {
+			best, fewest = p, n
+		}
+	}
+	return best
+}
+
+func selects(selector, labels map[string]string) bool {
+	for name, value := range selector {
+		if have, ok := labels[name]; !ok || have != value {
+			return false
+		}
+	}
+	return true
+}
+
+func join(s *serviceEntry, p *podEntry) {
+	s.pods[p] = struct{}{}
+	p.services[s] = struct{}{}
+}
+
+// affected are the Services to plan again, and whether the change takes traffic
+// away from something.
+type affected struct {
+	keys    []key
+	removes bool
+}
+
+// setPod takes in a new or changed pod.
+func (x *index) setPod(pod *corev1.Pod) affected {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	ns := x.namespace(pod.Namespace)
+	p := ns.pods[pod.Name]
+	if p != nil && p.pod.UID != pod.UID {
+		// Deleted and made again, and the watch has seen only the second.
+		gone := x.removePod(ns, p)
+		come := x.addPod(x.namespace(pod.Namespace), pod)
+		return affected{append(gone.keys, come.keys...), true}
+	}
+	if p == nil {
+		return x.addPod(ns, pod)
+	}
+	return x.updatePod(ns, p, pod)
+}
+
+func (x *index) addPod(ns *namespaceEntry, pod *corev1.Pod) affected {
+	p := &podEntry{pod: pod, services: map[*serviceEntry]struct{}{}}
+	ns.pods[pod.Name] = p
+	x.putOnNode(p)
+	for _, s := range ns.selecting(pod.Labels) {
+		join(s, p)
+	}
+	return affected{keys: keysOf(p.services)}
+}
+
+func (x *index) updatePod(ns *namespaceEntry, p *podEntry, pod *corev1.Pod) affected {
+	was := p.pod
+	if was.Spec.NodeName != pod.Spec.NodeName {
+		x.takeOffNode(p)
+		p.pod = pod
+		x.putOnNode(p)
+	}
+	p.pod = pod
+	before := p.services
+	if !maps.Equal(was.Labels, pod.Labels) {
+		for s := range p.services {
+			delete(s.pods, p)
+		}
+		p.services = map[*serviceEntry]struct{}{}
+		for _, s := range ns.selecting(pod.Labels) {
+			join(s, p)
+		}
+	}
+	out := affected{removes: losesTraffic(was, pod)}
+	changed := podChanged(was, pod)
+	for s := range before {
+		if _, stays := p.services[s]; !stays {
+			out.removes = true
+			out.keys = append(out.keys, s.key)
+		} else if changed {
+			out.keys = append(out.keys, s.key)
+		}
+	}
+	for s := range p.services {
+		if _, was := before[s]; !was {
+			out.keys = append(out.keys, s.key)
+		}
+	}
+	return out
+}
+
+func (x *index) deletePod(k key) affected {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	ns := x.namespaces[k.Namespace]
+	if ns == nil || ns.pods[k.Name] == nil {
+		return affected{}
+	}
+	return x.removePod(ns, ns.pods[k.Name])
+}
+
+func (x *index) removePod(ns *namespaceEntry, p *podEntry) affected {
+	delete(ns.pods, p.pod.Name)
+	x.takeOffNode(p)
+	for s := range p.services {
+		delete(s.pods, p)
+	}
+	x.tidy(p.pod.Namespace)
+	return affected{keysOf(p.services), true}
+}
+
+// selecting returns the Services that select a pod with these labels.
+func (ns *namespaceEntry) selecting(labels map[string]string) []*serviceEntry {
+	var out []*serviceEntry
+	for name, value := range labels {
+		for s := range ns.byPair[pair{name, value}] {
+			if selects(s.service.Spec.Selector, labels) {
+				out = append(out, s)
+			}
+		}
+	}
+	return out
+}
+
+func keysOf(services map[*serviceEntry]struct{}) []key {
+	out := make([]key, 0, len(services))
+	for s := range services {
+		out = append(out, s.key)
+	}
+	return out
+}
+
+func (x *index) putOnNode(p *podEntry) {
+	node := p.pod.Spec.NodeName
+	if node == "" {
+		return
+	}
+	if x.onNode[node] == nil {
+		x.onNode[node] = map[*podEntry]struct{}{}
+	}
+	x.onNode[node][p] = struct{}{}
+}
+
+func (x *index) takeOffNode(p *podEntry) {
+	node := p.pod.Spec.NodeName
+	delete(x.onNode[node], p)
+	if len(x.onNode[node]) == 0 {
+		delete(x.onNode, node)
+	}
+}
+
+// setNode takes in a node and returns the Services whose endpoints it changes:
+// those of its pods, if it is new or has moved to another zone.
+func (x *index) setNode(node *corev1.Node) affected {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	zone := node.Labels[corev1.LabelTopologyZone]
+	if was, known := x.zones[node.Name]; known && was == zone {
+		return affected{}
+	}
+	x.zones[node.Name] = zone
+	touched := map[*serviceEntry]struct{}{}
+	for p := range x.onNode[node.Name] {
+		maps.Copy(touched, p.services)
+	}
+	return affected{keys: keysOf(touched)}
+}
+
+// deleteNode forgets a node. Its pods' Services are not planned again for that:
+// a Node that is deleted while its pods run is as a rule about to come back, and
+// of those that do not, the pods are deleted too.
+func (x *index) deleteNode(name string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	delete(x.zones, name)
+}
+
+// podChanged says whether an endpoint of the pod may have to change. Unlike the
+// stock controllers it looks at the phase: a pod that fails while it is not
+// ready anyway must leave a Service that publishes what is not ready; and it
+// compares the deletion time by value, so that a pod which takes long to die
+// does not cause a plan with every update of its status.
+func podChanged(was, is *corev1.Pod) bool {
+	return verdict.IsFinished(was) != verdict.IsFinished(is) ||
+		verdict.IsReady(was) != verdict.IsReady(is) ||
+		!was.DeletionTimestamp.Equal(is.DeletionTimestamp) ||
+		was.Spec.NodeName != is.Spec.NodeName ||
+		was.Spec.Hostname != is.Spec.Hostname || was.Spec.Subdomain != is.Spec.Subdomain ||
+		!sameAddresses(was, is)
+}
+
+func sameAddresses(a, b *corev1.Pod) bool {
+	if a.Status.PodIP != b.Status.PodIP || len(a.Status.PodIPs) != len(b.Status.PodIPs) {
+		return false
+	}
+	for i := range a.Status.PodIPs {
+		if a.Status.PodIPs[i] != b.Status.PodIPs[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// losesTraffic says whether the pod should get less than before.
+func losesTraffic(was, is *corev1.Pod) bool {
+	gets := func(p *corev1.Pod) bool {
+		return verdict.IsReady(p) && p.DeletionTimestamp == nil && !verdict.IsFinished(p)
+	}
+	return (gets(was) && !gets(is)) || (!verdict.IsFinished(was) && verdict.IsFinished(is)) || !sameAddresses(was, is)
+}

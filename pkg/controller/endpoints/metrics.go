@@ -1,0 +1,59 @@
+package endpoints
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are those of all terms of a process.
+type metrics struct {
+	writes  *prometheus.CounterVec
+	syncs   prometheus.Histogram
+	latency prometheus.Histogram
+}
+
+// The results of a write.
+const (
+	resultOK     = "ok"
+	resultBehind = "behind" // refused, because it was planned from an old state
+	resultError  = "error"
+)
+
+func newMetrics(r prometheus.Registerer) (*metrics, error) {
+	m := &metrics{
+		writes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "signpost_controller_endpoints_writes_total",
+			Help: "Writes of EndpointSlices and Endpoints, by kind, verb and result.",
+		}, []string{"kind", "verb", "result"}),
+		syncs: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "signpost_controller_endpoints_sync_duration_seconds",
+			Help:    "How long it took to plan for one Service and to write the plan.",
+			Buckets: prometheus.ExponentialBuckets(0.0001, 2, 18),
+		}),
+		latency: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "signpost_controller_endpoints_change_latency_seconds",
+			Help:    "Time from the change of a pod or Service, which is known to the second, to the end of the write that publishes it.",
+			Buckets: prometheus.ExponentialBuckets(0.015, 2, 16),
+		}),
+	}
+	err := errors.Join(register(r, &m.writes), register(r, &m.syncs), register(r, &m.latency))
+	if err != nil {
+		return nil, fmt.Errorf("endpoint controller: register metrics: %w", err)
+	}
+	return m, nil
+}
+
+// register registers *c or, if an earlier term has done so, sets *c to its one.
+func register[T prometheus.Collector](r prometheus.Registerer, c *T) error {
+	err := r.Register(*c)
+	var already prometheus.AlreadyRegisteredError
+	if errors.As(err, &already) {
+		if have, ok := already.ExistingCollector.(T); ok {
+			*c = have
+			return nil
+		}
+	}
+	return err
+}

@@ -1,0 +1,123 @@
+package endpoints
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime/debug"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/signpost-dev/signpost/pkg/controller/endpoints/plan"
+)
+
+// handle plans and writes for one Service, and sees to it that it is tried again
+// if that fails.
+func (c *Controller) handle(ctx context.Context, k key) {
+	defer c.queue.Done(k)
+	began := time.Now()
+	err := c.syncSafely(ctx, k)
+	c.metrics.syncs.Observe(time.Since(began).Seconds())
+	switch {
+	case err == nil:
+		c.queue.Forget(k)
+		return
+	case ctx.Err() != nil:
+		return // the term is over
+	case errors.Is(err, errBehind):
+		c.log.Debug("planned from an old state, trying again", "service", k.String(), "error", err)
+	default:
+		c.log.Warn("endpoints not written, trying again", "service", k.String(), "tries", c.queue.NumRequeues(k)+1, "error", err)
+	}
+	c.queue.AddRateLimited(k)
+}
+
+// syncSafely keeps a Service that makes the plan panic from taking all others
+// with it.
+func (c *Controller) syncSafely(ctx context.Context, k key) (err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
+		}
+	}()
+	return c.sync(ctx, k)
+}
+
+func (c *Controller) sync(ctx context.Context, k key) error {
+	in, exists := c.index.input(k)
+	if !exists {
+		return c.syncDeleted(ctx, k)
+	}
+	in.Slices, in.Endpoints = c.published.of(k)
+	p := plan.Make(in, c.options.plan())
+	c.problems.report(k, in.Service, p.Problems)
+	return c.write(ctx, k, in.Service, p)
+}
+
+// syncDeleted removes the Endpoints of a Service that is no more. The cache may
+// be one that has not heard of a new Service yet, so the server is asked.
+func (c *Controller) syncDeleted(ctx context.Context, k key) error {
+	c.problems.forget(k)
+	_, endpoints := c.published.of(k)
+	p := plan.MakeForDeleted(endpoints)
+	if len(p.Writes) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	err := c.options.Client.Get(ctx, k, &corev1.Service{})
+	switch {
+	case err == nil:
+		return nil // the informer's event about it puts k into the queue
+	case !apierrors.IsNotFound(err):
+		return fmt.Errorf("ask whether Service %v exists: %w", k, err)
+	}
+	return c.write(ctx, k, nil, p)
+}
+
+const (
+	// sweepPeriod is how often the controller looks for own writes that no informer
+	// has shown; overdueAfter is how old they must be.
+	sweepPeriod  = 5 * time.Second
+	overdueAfter = 10 * time.Second
+	// forgetAfter is how long a deletion is remembered that no informer shows.
+	forgetAfter = 10 * time.Minute
+)
+
+// sweep checks own writes that the informers do not show: an object that is
+// deleted again before a broken watch is back never shows up there, and would
+// be taken for published for ever.
+func (c *Controller) sweep(ctx context.Context) error {
+	ticker := time.NewTicker(sweepPeriod)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-ticker.C:
+			for _, u := range c.published.overdue(now.Add(-overdueAfter), now.Add(-forgetAfter)) {
+				c.check(ctx, u)
+			}
+		}
+	}
+}
+
+func (c *Controller) check(ctx context.Context, u unconfirmed) {
+	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	defer cancel()
+	live, ok := u.object.DeepCopyObject().(client.Object)
+	if !ok {
+		return
+	}
+	err := c.options.Client.Get(ctx, client.ObjectKeyFromObject(live), live)
+	switch {
+	case apierrors.IsNotFound(err), err == nil && live.GetUID() != u.object.GetUID():
+		c.published.removed(u.key, u.object, time.Now())
+		c.queue.Add(u.key)
+	case err == nil:
+		c.published.checked(u, time.Now())
+	}
+}

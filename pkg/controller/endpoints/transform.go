@@ -1,0 +1,78 @@
+package endpoints
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// TermObjects returns what the cache of a term should keep of the objects that
+// the controller reads there: of a Pod some tenth. The result is for
+// cache.Options.ByObject.
+func TermObjects() map[client.Object]cache.ByObject {
+	return map[client.Object]cache.ByObject{
+		&corev1.Pod{}:       {Transform: stripPod},
+		&corev1.Node{}:      {Transform: stripNode},
+		&corev1.Endpoints{}: {Transform: cache.TransformStripManagedFields()},
+	}
+}
+
+// stripPod keeps what a plan looks at.
+func stripPod(obj any) (any, error) {
+	p, ok := obj.(*corev1.Pod)
+	if !ok {
+		return obj, nil
+	}
+	meta := stripMeta(&p.ObjectMeta)
+	meta.DeletionTimestamp, meta.DeletionGracePeriodSeconds = p.DeletionTimestamp, p.DeletionGracePeriodSeconds
+	return &corev1.Pod{
+		ObjectMeta: meta,
+		Spec: corev1.PodSpec{
+			NodeName:       p.Spec.NodeName,
+			Hostname:       p.Spec.Hostname,
+			Subdomain:      p.Spec.Subdomain,
+			Containers:     stripContainers(p.Spec.Containers),
+			InitContainers: stripContainers(p.Spec.InitContainers),
+			ReadinessGates: p.Spec.ReadinessGates,
+		},
+		Status: corev1.PodStatus{
+			Phase:      p.Status.Phase,
+			Reason:     p.Status.Reason,
+			PodIP:      p.Status.PodIP,
+			PodIPs:     p.Status.PodIPs,
+			Conditions: p.Status.Conditions,
+		},
+	}, nil
+}
+
+func stripContainers(in []corev1.Container) []corev1.Container {
+	var out []corev1.Container
+	for i := range in {
+		if len(in[i].Ports) > 0 { // a container without ports has nothing to publish
+			out = append(out, corev1.Container{Name: in[i].Name, Ports: in[i].Ports, RestartPolicy: in[i].RestartPolicy})
+		}
+	}
+	return out
+}
+
+// stripNode keeps the zone. A node's status changes often and is large.
+func stripNode(obj any) (any, error) {
+	n, ok := obj.(*corev1.Node)
+	if !ok {
+		return obj, nil
+	}
+	meta := stripMeta(&n.ObjectMeta)
+	meta.Labels = nil
+	if zone, ok := n.Labels[corev1.LabelTopologyZone]; ok {
+		meta.Labels = map[string]string{corev1.LabelTopologyZone: zone}
+	}
+	return &corev1.Node{ObjectMeta: meta}, nil
+}
+
+func stripMeta(m *metav1.ObjectMeta) metav1.ObjectMeta {
+	return metav1.ObjectMeta{
+		Name: m.Name, Namespace: m.Namespace, UID: m.UID, ResourceVersion: m.ResourceVersion,
+		Labels: m.Labels, CreationTimestamp: m.CreationTimestamp,
+	}
+}
