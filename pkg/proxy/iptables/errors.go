@@ -73,15 +73,17 @@ func refused(program, text, stderr string) error {
 	return out
 }
 
-// firstLine returns the first line that says something, without the advice
-// on how to get help.
+// firstLine returns the first line that says something, without the name and
+// version of the program, and the advice on how to get help.
 func firstLine(stderr string) string {
 	for l := range strings.Lines(stderr) {
 		l = strings.TrimSpace(l)
-		if _, said, ok := strings.Cut(l, "): "); ok {
-			l = said
+		for _, kind := range []string{"(nf_tables):", "(legacy):"} {
+			if _, said, ok := strings.Cut(l, kind); ok {
+				l = strings.TrimSpace(said)
+			}
 		}
-		if l != "" && !strings.HasSuffix(l, ":") {
+		if l != "" {
 			return l
 		}
 	}
