@@ -28,8 +28,7 @@ const (
 	settleLimit = 10 * time.Second
 )
 
-// readinessPatch is what the chapter has the reader edit into the Deployment. A
-// pod asks for two seconds more when it ends, as some packets may be on their way.
+// readinessPatch is what the chapter has the reader edit into the Deployment.
 const readinessPatch = `{"spec":{"template":{"spec":{"containers":[{"name":"kuard",` +
 	`"readinessProbe":{"httpGet":{"path":"/ready","port":8080},"periodSeconds":1,"failureThreshold":1}}]}}}}`
 

@@ -39,7 +39,7 @@ func firstLine(s string) string {
 
 // loop makes n requests and counts the answers.
 func loop(n int, url string) []string {
-	return []string{"sh", "-c", fmt.Sprintf("for i in $(seq %d); do curl -sS --max-time 5 %s; done | sort | uniq -c", n, url)}
+	return []string{"sh", "-c", fmt.Sprintf("for i in $(seq %d); do curl -sS --max-time 5 %s | grep ^pod; done | sort | uniq -c", n, url)}
 }
 
 func traffic(ctx context.Context, w *walk) (string, error) {

@@ -21,6 +21,7 @@ func Rights() []Right {
 		{node, "", "namespaces", "", read, "watchcache: a name below no namespace does not exist, below one it has no data"},
 		{node, "", "nodes", "", read, "watchcache: this node's addresses, pod ranges and zone; endpoints: the zone of an endpoint's node"},
 		{node, "discovery.k8s.io", "endpointslices", "", read, "watchcache: where packets go; endpoints: what is there already"},
+		{node, "networking.k8s.io", "servicecidrs", "", read, "watchcache: an address of no Service refuses, if it could be one's"},
 		{node, "", "events", "", []string{"create", "patch"}, "daemon: tells a Service's owner what of it cannot be used; patch counts a repetition"},
 		{leader, "", "pods", "", read, "endpoints: which pods a selector has, and whether they are ready"},
 		{leader, "", "endpoints", "", []string{"list", "watch", "create", "update", "delete"}, "endpoints: Endpoints, for those who still read them"},

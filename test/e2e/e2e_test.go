@@ -53,7 +53,7 @@ func TestChapter(t *testing.T) {
 }
 
 // TestScaling holds that a Deployment can be scaled up and down under load. The
-// sample's pods answer for two seconds after they were told to end.
+// pods go on answering for five seconds after they were told to end.
 func TestScaling(t *testing.T) {
 	const requests, rounds = 1000, 5
 	tally, _, err := bench(t).Churn(t.Context(), requests, rounds, time.Minute)

@@ -107,8 +107,8 @@ func lookup(r *net.Resolver, name string, timeout time.Duration) string {
 // failure writes an error as one field.
 func failure(err error) string { return "!" + strings.Join(strings.Fields(err.Error()), "_") }
 
-// podName finds the name of a Deployment's or a StatefulSet's pod in an answer.
-var podName = regexp.MustCompile(`\b[a-z0-9][a-z0-9-]*-[a-z0-9]+\b`)
+// podName finds who answers in an answer of test/kuard.
+var podName = regexp.MustCompile(`(?m)^pod +(\S+)$`)
 
 func get(client *http.Client, target string) string {
 	res, err := client.Get(target)
@@ -123,8 +123,8 @@ func get(client *http.Client, target string) string {
 	if res.StatusCode != http.StatusOK {
 		return fmt.Sprintf("!status_%d", res.StatusCode)
 	}
-	if name := podName.Find(body); name != nil {
-		return string(name)
+	if name := podName.FindSubmatch(body); name != nil {
+		return string(name[1])
 	}
 	return "!no_pod_name_in_the_answer"
 }

@@ -18,9 +18,9 @@ func TestGet(t *testing.T) {
 		status     int
 		want       string
 	}{
-		{"a pod", "alpaca-prod-6b9d9f7c5d-x2x7k\n", 200, "alpaca-prod-6b9d9f7c5d-x2x7k"},
+		{"a pod", "pod     alpaca-prod-6b9d9f7c5d-x2x7k\nclient  10.0.0.1\n", 200, "alpaca-prod-6b9d9f7c5d-x2x7k"},
 		{"no pod", "hello\n", 200, "!no_pod_name_in_the_answer"},
-		{"not well", "alpaca-prod-1", 503, "!status_503"},
+		{"not well", "pod     alpaca-prod-1", 503, "!status_503"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
