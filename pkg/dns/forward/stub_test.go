@@ -24,15 +24,8 @@ type handler func(w dns.ResponseWriter, r *dns.Msg, overTCP bool)
 
 func startStub(t *testing.T, h handler) *stubServer {
 	t.Helper()
-	udp, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
-	if err != nil {
-		t.Fatal(err)
-	}
+	udp, tcp := listenBoth(t)
 	s := &stubServer{addr: udp.LocalAddr().(*net.UDPAddr).AddrPort()}
-	tcp, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(s.addr))
-	if err != nil {
-		t.Fatal(err)
-	}
 	count := func(n *atomic.Int64, overTCP bool) dns.HandlerFunc {
 		return func(w dns.ResponseWriter, r *dns.Msg) { n.Add(1); h(w, r, overTCP) }
 	}
@@ -51,6 +44,26 @@ func startStub(t *testing.T, h handler) *stubServer {
 		})
 	}
 	return s
+}
+
+// listenBoth listens on the same port over UDP and TCP. The kernel chooses one that
+// is free for UDP only, so it may take several attempts.
+func listenBoth(t *testing.T) (*net.UDPConn, *net.TCPListener) {
+	t.Helper()
+	for attempt := 0; ; attempt++ {
+		udp, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		tcp, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(udp.LocalAddr().(*net.UDPAddr).AddrPort()))
+		if err == nil {
+			return udp, tcp
+		}
+		udp.Close()
+		if attempt == 20 {
+			t.Fatal(err)
+		}
+	}
 }
 
 // reply answers r with the records in texts.

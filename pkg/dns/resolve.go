@@ -1,0 +1,90 @@
+package dns
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/signpost-dev/signpost/pkg/dns/forward"
+	"github.com/signpost-dev/signpost/pkg/dns/records"
+)
+
+// exchange is a question on its way to its answer.
+type exchange struct {
+	server *Server
+	query  query
+	start  time.Time
+	reply  *dns.Msg
+	source string
+	// wait is what an upstream must be asked before reply is complete.
+	wait *forward.Query
+}
+
+// begin answers x as far as it can be done without waiting.
+func (x *exchange) begin(rotation uint32) {
+	q := &x.query
+	a := x.server.view.Load().Answer(records.Question{Name: q.name, Type: q.qtype}, rotation)
+	x.reply = q.newReply(a.Rcode)
+	if a.Forward {
+		x.ask(forward.Query{Name: q.name, Type: q.qtype, RecursionDesired: q.rd, CheckingDisabled: q.cd, DNSSEC: q.do})
+		return
+	}
+	x.source = sourceCluster
+	x.reply.Authoritative = true
+	x.reply.Answer, x.reply.Ns, x.reply.Extra = a.Answer, a.Ns, a.Extra
+	if a.Chase != "" {
+		x.ask(forward.Query{Name: a.Chase, Type: q.qtype, RecursionDesired: true, CheckingDisabled: q.cd, DNSSEC: q.do})
+	}
+}
+
+func (x *exchange) ask(q forward.Query) {
+	if m, ok := x.server.forwarder.Cached(q); ok {
+		x.source = sourceCache
+		x.add(m)
+		return
+	}
+	x.wait = &q
+}
+
+// finish asks what begin could not answer.
+func (x *exchange) finish(ctx context.Context) {
+	x.source = sourceForward
+	m, err := x.server.forwarder.Resolve(ctx, *x.wait)
+	switch {
+	case err == nil:
+		x.add(m)
+	case errors.Is(err, forward.ErrBusy):
+		x.refuse(dns.RcodeRefused)
+	default:
+		x.server.log.Debug("No upstream resolver had an answer", "err", err)
+		x.refuse(dns.RcodeServerFailure)
+	}
+}
+
+// add completes the reply with what the forwarder said: all of the answer, or
+// what a CNAME record of the cluster leads to. The response code is that of the
+// end of the chain (RFC 6604).
+func (x *exchange) add(m *dns.Msg) {
+	r := x.reply
+	r.Rcode = m.Rcode
+	r.AuthenticatedData = m.AuthenticatedData && !r.Authoritative && (x.query.ad || x.query.do)
+	r.Answer = append(r.Answer, m.Answer...)
+	r.Ns, r.Extra = m.Ns, m.Extra
+}
+
+// refuse makes the reply one that says only why there is none.
+func (x *exchange) refuse(rcode int) { x.reply = x.query.newReply(rcode) }
+
+// pack returns the reply in at most size octets and counts it.
+func (x *exchange) pack(size int, buf []byte) ([]byte, error) {
+	wire, err := x.query.pack(x.reply, size, buf)
+	if err != nil {
+		x.server.log.Error("Cannot write an answer", "name", x.query.name, "type", dns.TypeToString[x.query.qtype], "err", err)
+	}
+	if wire != nil {
+		x.server.metrics.answered(x.source, x.reply.Rcode, time.Since(x.start))
+	}
+	return wire, err
+}

@@ -1,0 +1,182 @@
+package dns
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"runtime/debug"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/signpost-dev/signpost/pkg/dns/forward"
+	"github.com/signpost-dev/signpost/pkg/dns/records"
+	"github.com/signpost-dev/signpost/pkg/model"
+)
+
+// Defaults of Options.
+const (
+	DefaultDomain = "cluster.local"
+	// DefaultPeerPort is the customary PeerPort; the zero value means none.
+	DefaultPeerPort = 10053
+)
+
+// DefaultService is the Service by which pods know their DNS server.
+func DefaultService() model.Name { return model.Name{Namespace: "kube-system", Name: "kube-dns"} }
+
+// linkLocal is an address for pods and processes that must have one that is the
+// same in every cluster. It is the one of NodeLocal DNSCache.
+func linkLocal() netip.Addr { return netip.AddrFrom4([4]byte{169, 254, 20, 10}) }
+
+// Snapshots is where a Server learns of the cluster.
+type Snapshots interface {
+	// Snapshot returns the newest Snapshot, or nil while it is not complete.
+	Snapshot() *model.Snapshot
+	// Subscribe returns a new channel that holds one signal, sent after each
+	// publication.
+	Subscribe() <-chan struct{}
+}
+
+// Options are what a Server needs.
+type Options struct {
+	Snapshots Snapshots
+	// Domain is the cluster's domain, DefaultDomain if empty.
+	Domain string
+	// Service is the Service whose cluster IPs the server answers at, and that the
+	// zone's NS record names. DefaultService if empty.
+	Service model.Name
+	// Listen, if not empty, replaces the cluster IPs and 169.254.20.10, port 53, as
+	// the addresses to answer at.
+	Listen []netip.AddrPort
+	// AddressesAreLocal says that all addresses are on the node already, and that
+	// none shall be put there. Without it they are put onto the loopback interface,
+	// which takes CAP_NET_ADMIN.
+	AddressesAreLocal bool
+	// PeerPort is the port on the node's own addresses at which the server answers
+	// in place of other nodes' servers. 0 for none.
+	PeerPort uint16
+	// TTL of records of the cluster, in whole seconds, up to an hour.
+	TTL time.Duration
+	// Pods is how names of pods are answered.
+	Pods records.PodMode
+	// Upstreams and StubDomains say whom to ask for other names; see forward.Options.
+	Upstreams   []string
+	StubDomains map[string][]string
+	Registerer  prometheus.Registerer
+	Log         *slog.Logger
+}
+
+// Server answers the questions of a node's pods. Make one with New.
+type Server struct {
+	opts      Options
+	log       *slog.Logger
+	view      atomic.Pointer[records.View]
+	forwarder *forward.Forwarder
+	metrics   metrics
+	limits    limits
+	waiters   waiters
+	conns     connCounter
+	// port is where clients expect a DNS server. Tests have another.
+	port uint16
+
+	mu      sync.Mutex
+	serving []netip.AddrPort
+}
+
+// New makes a Server, which does nothing yet. The error names the option that
+// cannot be used.
+func New(o Options) (*Server, error) {
+	if o.Domain == "" {
+		o.Domain = DefaultDomain
+	}
+	if o.Service == (model.Name{}) {
+		o.Service = DefaultService()
+	}
+	if o.TTL < 0 || o.TTL%time.Second != 0 || o.TTL > records.MaxTTL*time.Second {
+		return nil, fmt.Errorf("ttl: %v is not a number of seconds between 0s and %v", o.TTL, records.MaxTTL*time.Second)
+	}
+	view, err := records.New(records.Options{Domain: o.Domain, TTL: uint32(o.TTL / time.Second), Pods: o.Pods, Server: o.Service})
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{opts: o, log: o.Log, limits: defaultLimits(), port: 53}
+	s.view.Store(view)
+	s.forwarder, err = forward.New(forward.Options{
+		Upstreams: o.Upstreams, StubDomains: o.StubDomains, IsSelf: s.isSelf, Registerer: o.Registerer, Log: o.Log})
+	if err != nil {
+		return nil, err
+	}
+	s.metrics = newMetrics(o.Registerer)
+	return s, nil
+}
+
+// Run answers until ctx ends. Then all sockets are closed and the addresses that
+// were put onto the node are gone; that one of them is not is the only error that
+// it returns. It may be called once.
+//
+// Before the first Snapshot it answers SERVFAIL for the names of the cluster,
+// and is not to be found at the cluster IPs, so that others answer there.
+func (s *Server) Run(ctx context.Context) error {
+	s.waiters = waiters{tokens: make(chan struct{}, s.limits.waiting), count: s.metrics.waiting, guard: s.guard}
+	s.conns = connCounter{max: s.limits.tcpConns, maxPerClient: s.limits.tcpConnsPerClient, byClient: map[netip.Addr]int{}}
+	defer s.waiters.wg.Wait()
+	b := newBindings(s)
+	changes := s.opts.Snapshots.Subscribe()
+	for {
+		s.publish()
+		retry := time.NewTimer(b.reconcile(ctx, time.Now()))
+		select {
+		case <-ctx.Done():
+			return b.close()
+		case <-changes:
+		case <-b.failed:
+		case <-retry.C:
+		}
+		retry.Stop()
+	}
+}
+
+// publish makes the newest Snapshot the one that answers are made from.
+func (s *Server) publish() {
+	view, snapshot := s.view.Load(), s.opts.Snapshots.Snapshot()
+	if snapshot == nil || snapshot == view.Snapshot() {
+		return
+	}
+	s.view.Store(view.Next(snapshot, uint32(time.Now().Unix())))
+}
+
+// Serving returns the addresses that are listened on now, sorted.
+func (s *Server) Serving() []netip.AddrPort {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Clone(s.serving)
+}
+
+func (s *Server) setServing(addrs []netip.AddrPort) {
+	slices.SortFunc(addrs, netip.AddrPort.Compare)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.serving = addrs
+}
+
+func (s *Server) isSelf(addr netip.AddrPort) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Contains(s.serving, addr)
+}
+
+// guard calls f and survives its panic: packets and rules of the node are made in
+// the same process.
+func (s *Server) guard(f func()) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.metrics.panics.Inc()
+			s.log.Error("A request was lost to a fault in the server", "panic", p, "stack", string(debug.Stack()))
+		}
+	}()
+	f()
+}
