@@ -55,8 +55,20 @@ type builder struct {
 	printer              *step.Printer
 }
 
-func (b *builder) build(ctx context.Context, r recipe, file string) (err error) {
+// build builds an image into a file, over a root file system that it makes first
+// if it has to.
+func (b *builder) build(ctx context.Context, r recipe, file string) error {
 	img := archive.Image{Ref: "signpost.dev/" + r.name + ":dev", Cmd: r.cmd}
+	if len(r.packages) > 0 {
+		var err error
+		if img.Base, err = b.rootfs(ctx, r.packages); err != nil {
+			return err
+		}
+	}
+	return b.printer.Do(file+" built", func() error { return b.assemble(ctx, r, img, file) })
+}
+
+func (b *builder) assemble(ctx context.Context, r recipe, img archive.Image, file string) (err error) {
 	if r.program != "" {
 		temp, err := os.MkdirTemp("", "signpost-image-")
 		if err != nil {
@@ -69,11 +81,6 @@ func (b *builder) build(ctx context.Context, r recipe, file string) (err error) 
 		}
 		img.Entrypoint = []string{programDir + "/" + r.name}
 		img.Files = map[string]string{img.Entrypoint[0]: program}
-	}
-	if len(r.packages) > 0 {
-		if img.Base, err = b.rootfs(ctx, r.packages); err != nil {
-			return err
-		}
 	}
 	return archive.Write(file, img)
 }

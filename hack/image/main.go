@@ -59,7 +59,7 @@ func run(ctx context.Context, out string, wanted []string) error {
 			continue
 		}
 		file := filepath.Join(out, r.name+".tar")
-		if err := b.printer.Do(file+" built", func() error { return b.build(ctx, r, file) }); err != nil {
+		if err := b.build(ctx, r, file); err != nil {
 			return err
 		}
 	}
