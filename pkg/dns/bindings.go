@@ -3,6 +3,7 @@ package dns
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"net/netip"
 	"slices"
@@ -223,18 +224,22 @@ func (b *bindings) stop(sl *slot) {
 	sl.listener = nil
 }
 
-// report tells the world what is listened on.
+// report tells the world what is listened on, and what is not. That peers cannot
+// be answered is no reason to call the node unready.
 func (b *bindings) report() {
 	var serving []netip.AddrPort
+	var errs []error
 	for addr, sl := range b.slots {
 		up := 0.0
 		if sl.listener != nil {
 			up = 1
 			serving = append(serving, sl.listener.addr)
+		} else if !sl.peer {
+			errs = append(errs, fmt.Errorf("%s: %s", addr, sl.lastErr))
 		}
 		b.server.metrics.listening.WithLabelValues(addr.String()).Set(up)
 	}
-	b.server.setServing(serving)
+	b.server.setServing(serving, errors.Join(errs...))
 }
 
 func (b *bindings) nextLook(now time.Time) time.Duration {
@@ -253,7 +258,7 @@ func (b *bindings) close() error {
 	for _, sl := range b.slots {
 		b.stop(sl)
 	}
-	b.server.setServing(nil)
+	b.server.setServing(nil, errStopped)
 	b.ending.Wait()
 	if b.node == nil {
 		return nil

@@ -2,6 +2,7 @@ package dns
 
 import (
 	"bytes"
+	"errors"
 	"log/slog"
 	"net"
 	"net/netip"
@@ -65,7 +66,13 @@ func TestClusterIPsAreFollowed(t *testing.T) {
 			wantRecords(t, m, dns.RcodeSuccess, "web.default.svc.cluster.local. 5 IN A 10.96.0.10")
 		}
 	}
+	if err := s.Ready(); err != nil {
+		t.Errorf("Ready() = %v", err)
+	}
 	stop()
+	if err := s.Ready(); !errors.Is(err, errStopped) {
+		t.Errorf("Ready() = %v after the end", err)
+	}
 	if len(s.Serving()) != 0 {
 		t.Errorf("after the end it serves %v", s.Serving())
 	}
@@ -109,8 +116,14 @@ func TestOneAddressCannotBeHad(t *testing.T) {
 	waitFor(t, "a log line", func() bool {
 		return strings.Contains(log.String(), taken.String()) && strings.Contains(log.String(), "address already in use")
 	})
+	if err := s.Ready(); err == nil || !strings.Contains(err.Error(), taken.String()) {
+		t.Errorf("Ready() = %v, want an error that names %v", err, taken)
+	}
 	holder.Close()
 	waitFor(t, "the other address", func() bool { return len(s.Serving()) == 2 })
+	if err := s.Ready(); err != nil {
+		t.Errorf("Ready() = %v", err)
+	}
 	if n := strings.Count(log.String(), "Cannot answer"); n != 1 {
 		t.Errorf("%d log lines about one error:\n%s", n, log.String())
 	}

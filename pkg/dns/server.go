@@ -2,6 +2,7 @@ package dns
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -83,9 +84,15 @@ type Server struct {
 	// port is where clients expect a DNS server. Tests have another.
 	port uint16
 
-	mu      sync.Mutex
-	serving []netip.AddrPort
+	mu       sync.Mutex
+	serving  []netip.AddrPort
+	unserved error
 }
+
+var (
+	errStopped    = errors.New("the DNS server is not running")
+	errNoSnapshot = errors.New("nothing is known of the cluster yet")
+)
 
 // New makes a Server, which does nothing yet. The error names the option that
 // cannot be used.
@@ -103,7 +110,7 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{opts: o, log: o.Log, limits: defaultLimits(), port: 53}
+	s := &Server{opts: o, log: o.Log, limits: defaultLimits(), port: 53, unserved: errStopped}
 	s.view.Store(view)
 	s.forwarder, err = forward.New(forward.Options{
 		Upstreams: o.Upstreams, StubDomains: o.StubDomains, IsSelf: s.isSelf, Registerer: o.Registerer, Log: o.Log})
@@ -156,11 +163,23 @@ func (s *Server) Serving() []netip.AddrPort {
 	return slices.Clone(s.serving)
 }
 
-func (s *Server) setServing(addrs []netip.AddrPort) {
+// Ready returns nil once the names of the cluster are known and answered at every
+// address that should be listened on, those for peers excepted; else what is
+// missing.
+func (s *Server) Ready() error {
+	if s.view.Load().Snapshot() == nil {
+		return errNoSnapshot
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.unserved
+}
+
+func (s *Server) setServing(addrs []netip.AddrPort, unserved error) {
 	slices.SortFunc(addrs, netip.AddrPort.Compare)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.serving = addrs
+	s.serving, s.unserved = addrs, unserved
 }
 
 func (s *Server) isSelf(addr netip.AddrPort) bool {

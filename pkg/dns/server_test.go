@@ -1,6 +1,7 @@
 package dns
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/netip"
@@ -111,11 +112,14 @@ func TestWithoutUpstream(t *testing.T) {
 func TestBeforeTheFirstSnapshot(t *testing.T) {
 	u := startUpstream(t)
 	snapshots := &fakeSnapshots{}
-	_, _, addr := startServer(t, func(o *Options) { u.option(o); o.Snapshots = snapshots })
+	s, _, addr := startServer(t, func(o *Options) { u.option(o); o.Snapshots = snapshots })
 	m, _ := ask(t, "udp", addr, request("web.default.svc.cluster.local.", dns.TypeA, 0))
 	wantRecords(t, m, dns.RcodeServerFailure)
 	m, _ = ask(t, "udp", addr, request("www.example.org.", dns.TypeA, 0))
 	wantRecords(t, m, dns.RcodeSuccess, "www.example.org. 60 IN A 192.0.2.1")
+	if err := s.Ready(); !errors.Is(err, errNoSnapshot) {
+		t.Errorf("Ready() = %v", err)
+	}
 	snapshots.publish(cluster())
 	waitFor(t, "the Service to be answered", func() bool {
 		m, _ := ask(t, "udp", addr, request("web.default.svc.cluster.local.", dns.TypeA, 0))
