@@ -71,7 +71,10 @@ func newCleanup() *cobra.Command {
 }
 
 func newConfig() *cobra.Command {
-	cmd := &cobra.Command{Use: "config", Short: "Show and check configuration files", Args: noArgs}
+	cmd := &cobra.Command{
+		Use: "config", Short: "Show and check configuration files", Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
 	cmd.AddCommand(&cobra.Command{
 		Use:   "defaults",
 		Short: "Print the full default configuration",

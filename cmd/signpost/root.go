@@ -21,7 +21,8 @@ func newRoot() *cobra.Command {
 		Long:          "Signpost decides which pods stand behind a Service, sends packets there, and answers\nthe names below svc.cluster.local: one daemon per node, one watch, one model.",
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
+		Args:          noArgs,
+		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })

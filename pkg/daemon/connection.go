@@ -56,6 +56,9 @@ func restConfig(ctx context.Context, cfg *v1alpha1.ClientConnection) (*rest.Conf
 	}
 	restConfig.QPS, restConfig.Burst = cfg.QPS, cfg.Burst
 	restConfig.UserAgent = "signpost"
+	// The server warns that Endpoints are deprecated each time that one is
+	// written. We know (KEP-4974).
+	restConfig.WarningHandler = rest.NoWarnings{}
 	restConfig.ContentType = runtime.ContentTypeProtobuf
 	restConfig.AcceptContentTypes = runtime.ContentTypeProtobuf + "," + runtime.ContentTypeJSON
 	base, _, err := rest.DefaultServerUrlFor(restConfig)

@@ -186,8 +186,8 @@ func TestAPIServerAway(t *testing.T) {
 const refusing = `#!/bin/sh
 input=$(cat)
 if printf '%%s' "$input" | grep -q 'default/cursed'; then
-  echo "iptables-restore v1.8.9: Couldn't load match ` + "`cursed'" + `: No such file or directory" >&2
   line=$(printf '%%s\n' "$input" | grep -n 'default/cursed' | head -1 | cut -d: -f1)
+  echo "iptables-restore v1.8.9: Couldn't load match 'cursed': No such file or directory" >&2
   echo "Error occurred at line: $line" >&2
   exit 2
 fi

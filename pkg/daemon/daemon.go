@@ -1,0 +1,164 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/signpost-dev/signpost/pkg/config/v1alpha1"
+	"github.com/signpost-dev/signpost/pkg/dns"
+	"github.com/signpost-dev/signpost/pkg/health"
+	"github.com/signpost-dev/signpost/pkg/model"
+	"github.com/signpost-dev/signpost/pkg/proxy"
+	"github.com/signpost-dev/signpost/pkg/watchcache"
+)
+
+// Run is the daemon. It returns nil when ctx ends, else why it cannot go on; the
+// error of what failed first, as all else is stopped because of it.
+//
+//	API server ── connection ──► watch cache ──► snapshots ──┬──► proxy ──► iptables
+//	                  │               │                      └──► dns   ──► port 53
+//	                  └───────────────┴──► leader: term of the controllers
+//
+// cfg must be valid, and complete by FromEnvironment.
+func Run(ctx context.Context, cfg *v1alpha1.SignpostConfiguration, log *slog.Logger) error {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), //nolint:exhaustruct_v5 // this process, no prefix
+	)
+	conn, err := connect(ctx, &cfg.ClientConnection)
+	if err != nil {
+		return err
+	}
+	events, stopEvents := newEvents(conn.clientset, cfg.NodeName)
+	defer stopEvents()
+	watched, err := watch(cfg, conn, events, log, registry)
+	if err != nil {
+		return err
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	var ready []health.Check
+	if cfg.Proxy.Enabled {
+		check, err := startProxy(ctx, group, cfg, watched, events, log, registry)
+		if err != nil {
+			return err
+		}
+		ready = append(ready, check)
+	}
+	if cfg.DNS.Enabled {
+		check, err := startDNS(ctx, group, cfg, watched, log, registry)
+		if err != nil {
+			return err
+		}
+		ready = append(ready, check)
+	}
+	if leads(cfg) {
+		l := &leader{cfg: cfg, conn: conn, shared: watched.Shared(), events: events, log: log, registerer: registry}
+		group.Go(func() error { return l.run(ctx) })
+	}
+	group.Go(func() error { return watched.Run(ctx) })
+	group.Go(func() error {
+		return health.Run(ctx, health.Options{
+			Address:        cfg.Health.BindAddress,
+			MetricsAddress: cfg.Metrics.BindAddress,
+			Live:           nil,
+			Ready:          append([]health.Check{synced(watched)}, ready...),
+			Gatherer:       registry,
+			Log:            log,
+		})
+	})
+	return group.Wait()
+}
+
+func watch(cfg *v1alpha1.SignpostConfiguration, conn *connection, events *events, log *slog.Logger, registry *prometheus.Registry) (*watchcache.Cache, error) {
+	return watchcache.New(watchcache.Options{
+		Config:     conn.config,
+		HTTPClient: conn.httpClient,
+		NodeName:   cfg.NodeName,
+		Log:        log,
+		Registerer: registry,
+		OnProblem: func(svc *model.Service, p model.Problem) {
+			if events != nil {
+				events.ServiceWarning(svc, "ServiceInvalid", p.String())
+			}
+		},
+	})
+}
+
+func synced(watched *watchcache.Cache) health.Check {
+	return health.Check{Name: "watch cache", Check: func() error {
+		if watched.Snapshot() == nil {
+			return errors.New("not complete yet")
+		}
+		return nil
+	}}
+}
+
+// startProxy also tells the proxy at which addresses this node serves names
+// itself, which it finds in the same snapshots.
+func startProxy(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.SignpostConfiguration, watched *watchcache.Cache, events *events, log *slog.Logger, registry *prometheus.Registry) (health.Check, error) {
+	p, err := proxy.New(proxy.Options{
+		Config:     proxyConfig(&cfg.Proxy),
+		Snapshots:  watched,
+		Events:     events,
+		Log:        log,
+		Registerer: registry,
+		Tables:     nil,
+	})
+	if err != nil {
+		return health.Check{}, fmt.Errorf("proxy: %w", err)
+	}
+	group.Go(func() error { return p.Run(ctx) })
+	if cfg.DNS.Enabled {
+		group.Go(func() error {
+			forEachSnapshot(ctx, watched, func(s *model.Snapshot) { p.SetLocalListeners(nameServerAddresses(&cfg.DNS, s)) })
+			return nil
+		})
+	}
+	return health.Check{Name: "rules", Check: func() error {
+		if p.Programmed() == 0 {
+			return errors.New("not written yet")
+		}
+		return nil
+	}}, nil
+}
+
+func startDNS(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.SignpostConfiguration, watched *watchcache.Cache, log *slog.Logger, registry *prometheus.Registry) (health.Check, error) {
+	server, err := dns.New(dnsOptions(&cfg.DNS, watched, log, registry))
+	if err != nil {
+		return health.Check{}, fmt.Errorf("dns: %w", err)
+	}
+	group.Go(func() error { return server.Run(ctx) })
+	return health.Check{Name: "names", Check: func() error {
+		s := watched.Snapshot()
+		if s == nil {
+			return errors.New("waiting for the watch cache")
+		}
+		return missingAddress(nameServerAddresses(&cfg.DNS, s), server.Serving())
+	}}, nil
+}
+
+// forEachSnapshot calls f with the newest Snapshot after each publication.
+func forEachSnapshot(ctx context.Context, watched *watchcache.Cache, f func(*model.Snapshot)) {
+	changed := watched.Subscribe()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-changed:
+			f(watched.Snapshot())
+		}
+	}
+}
+
+// Cleanup removes from this node what Signpost has put there. No daemon should
+// be running on it.
+func Cleanup(ctx context.Context, log *slog.Logger) error {
+	return errors.Join(proxy.Cleanup(ctx, log), dns.Cleanup(ctx))
+}

@@ -1,0 +1,100 @@
+package daemon
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/signpost-dev/signpost/pkg/config/v1alpha1"
+	"github.com/signpost-dev/signpost/pkg/dns"
+	"github.com/signpost-dev/signpost/pkg/dns/records"
+	"github.com/signpost-dev/signpost/pkg/model"
+	"github.com/signpost-dev/signpost/pkg/proxy"
+)
+
+// dnsPort is the port of name servers, RFC 1035.
+const dnsPort = 53
+
+func proxyConfig(cfg *v1alpha1.Proxy) proxy.Config {
+	return proxy.Config{
+		Backend:            string(cfg.Backend),
+		ClusterCIDRs:       prefixes(cfg.ClusterCIDRs),
+		MasqueradeAll:      cfg.MasqueradeAll,
+		MasqueradeBit:      uint8(cfg.MasqueradeBit),
+		NodePortAddresses:  prefixes(cfg.NodePortAddresses),
+		LocalhostNodePorts: cfg.LocalhostNodePorts,
+		SyncPeriod:         cfg.SyncPeriod.Duration,
+	}
+}
+
+func dnsOptions(cfg *v1alpha1.DNS, snapshots dns.Snapshots, log *slog.Logger, registerer prometheus.Registerer) dns.Options {
+	return dns.Options{
+		Snapshots:         snapshots,
+		Domain:            strings.TrimSuffix(cfg.Domain, "."),
+		Service:           nameServer(cfg),
+		Listen:            addrPorts(cfg.Listen),
+		AddressesAreLocal: false,
+		PeerPort:          uint16(cfg.PeerPort),
+		TTL:               cfg.TTL.Duration,
+		Pods:              records.PodMode(cfg.Pods),
+		Upstreams:         cfg.Upstreams,
+		StubDomains:       cfg.StubDomains,
+		Registerer:        registerer,
+		Log:               log,
+	}
+}
+
+// nameServer is the DNS Service. The configuration was checked to have its name.
+func nameServer(cfg *v1alpha1.DNS) model.Name {
+	namespace, name, _ := strings.Cut(cfg.Service, "/")
+	return model.Name{Namespace: namespace, Name: name}
+}
+
+// nameServerAddresses are the addresses at which pods expect a name server, and
+// which this node therefore has to serve.
+func nameServerAddresses(cfg *v1alpha1.DNS, s *model.Snapshot) []netip.AddrPort {
+	if len(cfg.Listen) > 0 {
+		return addrPorts(cfg.Listen)
+	}
+	svc := s.Services.Get(nameServer(cfg))
+	if svc == nil {
+		return nil
+	}
+	var out []netip.AddrPort
+	for _, ip := range svc.ClusterIPs {
+		out = append(out, netip.AddrPortFrom(ip, dnsPort))
+	}
+	return out
+}
+
+// missingAddress names one of wanted that is not among served. It does not hold
+// a node up that there is no DNS Service: some clusters have none.
+func missingAddress(wanted, served []netip.AddrPort) error {
+	for _, w := range wanted {
+		if !slices.Contains(served, w) {
+			return fmt.Errorf("not answered at %s yet", w)
+		}
+	}
+	return nil
+}
+
+// prefixes and addrPorts read what validation has accepted.
+func prefixes(in []string) []netip.Prefix {
+	var out []netip.Prefix
+	for _, s := range in {
+		out = append(out, netip.MustParsePrefix(s).Masked())
+	}
+	return out
+}
+
+func addrPorts(in []string) []netip.AddrPort {
+	var out []netip.AddrPort
+	for _, s := range in {
+		out = append(out, netip.MustParseAddrPort(s))
+	}
+	return out
+}
