@@ -106,21 +106,22 @@ func (f *programmer) commit(ctx context.Context, services *model.ServiceMap) err
 func (f *programmer) change(ctx context.Context, set *ruleset.Set) (ruleset.Change, error) {
 	hooks := f.renderer.Hooks()
 	fewer := slices.ContainsFunc(f.hooked, func(h ruleset.Hook) bool { return !slices.Contains(hooks, h) })
-	if f.base == nil || fewer {
-		// A chain can only be deleted if nothing leads to it.
-		if err := f.tables.DropHooks(ctx, hooks); err != nil {
-			return ruleset.Change{}, err
-		}
-		f.hooked = nil
-	}
-	if f.base != nil {
+	if f.base != nil && !fewer {
 		return ruleset.Diff(f.base, set), nil
 	}
-	existing, err := f.tables.Chains(ctx)
+	existing, err := f.tables.Existing(ctx)
 	if err != nil {
 		return ruleset.Change{}, err
 	}
-	return ruleset.Replace(set, existing), nil
+	// A chain can only be deleted if nothing leads to it.
+	if err := f.tables.DeleteJumps(ctx, existing.Stale(hooks)); err != nil {
+		return ruleset.Change{}, err
+	}
+	f.hooked = nil
+	if f.base != nil {
+		return ruleset.Diff(f.base, set), nil
+	}
+	return ruleset.Replace(set, existing.Chains), nil
 }
 
 // failed finds out what the kernel holds after a restore from base to set has

@@ -54,12 +54,12 @@ type Tables interface {
 	Restore(ctx context.Context, text string) error
 	// Check returns the error that Restore would, as far as can be known.
 	Check(ctx context.Context, text string) error
-	// Chains returns Signpost's own chains.
-	Chains(ctx context.Context) ([]ruleset.Key, error)
+	// Existing returns Signpost's own chains, and what leads to them.
+	Existing(ctx context.Context) (ruleset.Existing, error)
 	// EnsureHooks inserts missing hooks and returns their number.
 	EnsureHooks(ctx context.Context, hooks []ruleset.Hook) (int, error)
-	// DropHooks deletes hooks but those of keep.
-	DropHooks(ctx context.Context, keep []ruleset.Hook) error
+	// DeleteJumps deletes rules in other people's chains.
+	DeleteJumps(ctx context.Context, jumps []ruleset.Jump) error
 	// Damage says what is not as it should be; "" for nothing.
 	Damage(ctx context.Context, set *ruleset.Set, hooks []ruleset.Hook) (string, error)
 }

@@ -382,9 +382,9 @@ func TestRestartAdopts(t *testing.T) {
 		if got := r.goesTo(1); got != fmt.Sprintf(untouched, 1) {
 			t.Errorf("s1: %s", got)
 		}
-		chains, _ := r.tables.Chains(t.Context())
-		if n := strings.Count(fmt.Sprint(chains), "SIGNPOST-SVC-"); n != 1 {
-			t.Errorf("%d Service chains for one Service: %v", n, chains)
+		existing, _ := r.tables.Existing(t.Context())
+		if n := strings.Count(fmt.Sprint(existing.Chains), "SIGNPOST-SVC-"); n != 1 {
+			t.Errorf("%d Service chains for one Service: %v", n, existing.Chains)
 		}
 	})
 }

@@ -103,11 +103,7 @@ func (f *programmer) isolate(ctx context.Context, target *model.ServiceMap, name
 
 // check returns whether the rules of services would be accepted.
 func (f *programmer) check(ctx context.Context, services *model.ServiceMap) error {
-	existing, err := f.tables.Chains(ctx)
-	if err != nil {
-		return err
-	}
-	return f.tables.Check(ctx, ruleset.Replace(f.renderer.Update(services), existing).Text())
+	return f.tables.Check(ctx, ruleset.Replace(f.renderer.Update(services), nil).Text())
 }
 
 // split brings names into good, dividing them until what is refused is a single

@@ -36,20 +36,21 @@ func CleanupBackend(ctx context.Context, b Backend, log *slog.Logger) error {
 }
 
 func cleanup(ctx context.Context, b Backend, f ruleset.Family, names programs, log *slog.Logger) error {
-	chains, err := (&Tables{names: names}).Chains(ctx)
-	if err != nil || len(chains) == 0 {
+	// Looked for before opening, so that tables that nobody uses are not created.
+	found, err := (&Tables{names: names}).Existing(ctx)
+	if err != nil || len(found.Chains) == 0 {
 		return err
 	}
 	t, err := Open(ctx, b, f)
 	if err != nil {
 		return err
 	}
-	if err := t.DropHooks(ctx, nil); err != nil {
+	if err := t.DeleteJumps(ctx, found.Jumps); err != nil {
 		return err
 	}
-	if err := t.Restore(ctx, ruleset.Replace(&ruleset.Set{}, chains).Text()); err != nil {
+	if err := t.Restore(ctx, ruleset.Replace(&ruleset.Set{}, found.Chains).Text()); err != nil {
 		return err
 	}
-	log.Info("removed all chains", "family", f.String(), "backend", string(b), "chains", len(chains))
+	log.Info("removed all chains", "family", f.String(), "backend", string(b), "chains", len(found.Chains))
 	return nil
 }

@@ -2,10 +2,7 @@ package iptables
 
 import (
 	"context"
-	"errors"
 	"fmt"
-	"slices"
-	"strings"
 
 	"github.com/signpost-dev/signpost/pkg/proxy/ruleset"
 )
@@ -35,51 +32,19 @@ func (t *Tables) EnsureHooks(_ context.Context, hooks []ruleset.Hook) (int, erro
 	return inserted, nil
 }
 
-// jump is a rule in somebody else's chain that leads to one of Signpost's.
-type jump struct {
-	from   ruleset.Key
-	target string
-	args   []string
-}
-
-// DropHooks deletes all rules in other people's chains that lead to Signpost's,
-// but those of keep. It has to come before the deletion of a chain that an
-// earlier version of Signpost was entered by.
-func (t *Tables) DropHooks(ctx context.Context, keep []ruleset.Hook) error {
-	jumps, err := t.jumps(ctx)
-	if err != nil {
-		return err
-	}
+// DeleteJumps deletes rules in other people's chains. It has to come before the deletion of
+// a chain that an earlier version of Signpost was entered by.
+func (t *Tables) DeleteJumps(_ context.Context, jumps []ruleset.Jump) error {
 	for _, j := range jumps {
-		if slices.ContainsFunc(keep, func(h ruleset.Hook) bool { return h.Chain == j.from && h.Target == j.target }) {
-			continue
+		args, err := ruleset.Fields(string(j.Rule))
+		if err != nil {
+			return fmt.Errorf("rule in %s %s: %w", j.From.Table, j.From.Name, err)
 		}
-		if err := t.rules.DeleteIfExists(string(j.from.Table), j.from.Name, j.args...); err != nil {
-			return fmt.Errorf("deleting the hook in %s %s: %w", j.from.Table, j.from.Name, err)
+		if err := t.rules.DeleteIfExists(string(j.From.Table), j.From.Name, args...); err != nil {
+			return fmt.Errorf("deleting the jump to %s in %s %s: %w", j.Target, j.From.Table, j.From.Name, err)
 		}
 	}
 	return nil
-}
-
-func (t *Tables) jumps(ctx context.Context) ([]jump, error) {
-	var out []jump
-	var errs []error
-	err := saved(ctx, t.names.save, func(table ruleset.Table, l string) {
-		rule, ok := strings.CutPrefix(l, "-A ")
-		if !ok || strings.HasPrefix(rule, ruleset.Prefix) || !strings.Contains(rule, ruleset.Prefix) {
-			return
-		}
-		words, err := ruleset.Fields(rule)
-		if err != nil {
-			errs = append(errs, err)
-			return
-		}
-		i := slices.IndexFunc(words, func(w string) bool { return w == "-j" || w == "-g" })
-		if i > 0 && i+1 < len(words) && strings.HasPrefix(words[i+1], ruleset.Prefix) {
-			out = append(out, jump{ruleset.Key{Table: table, Name: words[0]}, words[i+1], words[1:]})
-		}
-	})
-	return out, errors.Join(append(errs, err)...)
 }
 
 // Damage compares what can be compared cheaply with what should be there: the

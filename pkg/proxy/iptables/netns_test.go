@@ -61,8 +61,8 @@ func TestKernelHasAll(t *testing.T) {
 		if err != nil || len(missing) > 0 || k != render.FullKernel() {
 			t.Errorf("got %+v, missing %v, %v", k, missing, err)
 		}
-		if chains, err := tables.Chains(t.Context()); err != nil || len(chains) > 0 {
-			t.Errorf("looking has left chains %v, %v", chains, err)
+		if found, err := tables.Existing(t.Context()); err != nil || len(found.Chains) > 0 {
+			t.Errorf("looking has left chains %v, %v", found.Chains, err)
 		}
 	})
 }
@@ -96,10 +96,10 @@ func TestFakeRefusesWhatIsRefused(t *testing.T) {
 			if refused, ok := errors.AsType[*iptables.RefusedError](real); real != nil && (!ok || refused.Line == 0) {
 				t.Errorf("%s\ngot %v, want the line", in, real)
 			}
-			a, err := tables.Chains(t.Context())
-			b, _ := fake.Chains(t.Context())
-			slices.SortFunc(a, ruleset.Key.Compare)
-			if err != nil || !slices.Equal(a, b) {
+			a, err := tables.Existing(t.Context())
+			b, _ := fake.Existing(t.Context())
+			slices.SortFunc(a.Chains, ruleset.Key.Compare)
+			if err != nil || !slices.Equal(a.Chains, b.Chains) || !slices.Equal(a.Jumps, b.Jumps) {
 				t.Errorf("after\n%s\nthe kernel has %v, the fake has %v (%v)", in, a, b, err)
 			}
 		}
@@ -135,7 +135,11 @@ func TestHooks(t *testing.T) {
 		if damage, err := tables.Damage(ctx, set, hooks); !strings.Contains(damage, "SIGNPOST-A") || err != nil {
 			t.Errorf("an emptied chain: %q, %v", damage, err)
 		}
-		if err := tables.DropHooks(ctx, hooks[:1]); err != nil {
+		found, err := tables.Existing(ctx)
+		if err != nil {
+			t.Error(err)
+		}
+		if err := tables.DeleteJumps(ctx, found.Stale(hooks[:1])); err != nil {
 			t.Error(err)
 		}
 		if damage, err := tables.Damage(ctx, set, hooks[1:]); !strings.Contains(damage, "INPUT") || err != nil {
@@ -289,9 +293,9 @@ func TestCleanup(t *testing.T) {
 			}
 		}
 		for _, tables := range all {
-			chains, err := tables.Chains(t.Context())
-			if err != nil || len(chains) > 0 {
-				t.Errorf("%s %s: %v remain, %v", tables.Backend(), tables.Family(), chains, err)
+			found, err := tables.Existing(t.Context())
+			if err != nil || len(found.Chains)+len(found.Jumps) > 0 {
+				t.Errorf("%s %s: %v remain, %v", tables.Backend(), tables.Family(), found, err)
 			}
 			// The rule of somebody else is still there.
 			if err := tables.Restore(t.Context(), "*nat\n-D PREROUTING -j OTHER\nCOMMIT\n"); err != nil {

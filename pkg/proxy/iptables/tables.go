@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -104,18 +105,35 @@ func (t *Tables) restore(ctx context.Context, text string, args ...string) (stri
 	return stderr, &BrokenOffError{Program: t.names.restore, Err: err}
 }
 
-// Chains returns the chains that belong to Signpost.
-func (t *Tables) Chains(ctx context.Context) ([]ruleset.Key, error) {
-	var out []ruleset.Key
+// Existing returns the chains that belong to Signpost, and the rules in other people's
+// chains that lead to them.
+func (t *Tables) Existing(ctx context.Context) (ruleset.Existing, error) {
+	var out ruleset.Existing
+	var errs []error
 	err := saved(ctx, t.names.save, func(table ruleset.Table, l string) {
 		if name, ok := strings.CutPrefix(l, ":"); ok {
 			name, _, _ = strings.Cut(name, " ")
 			if k := (ruleset.Key{Table: table, Name: name}); k.Own() {
-				out = append(out, k)
+				out.Chains = append(out.Chains, k)
 			}
+			return
+		}
+		// Most lines are rules of Signpost's own, and of no interest here.
+		rule, ok := strings.CutPrefix(l, "-A ")
+		if !ok || strings.HasPrefix(rule, ruleset.Prefix) || !strings.Contains(rule, ruleset.Prefix) {
+			return
+		}
+		words, err := ruleset.Fields(rule)
+		errs = append(errs, err)
+		i := slices.IndexFunc(words, func(w string) bool { return w == "-j" || w == "-g" })
+		if i > 0 && i+1 < len(words) && strings.HasPrefix(words[i+1], ruleset.Prefix) {
+			_, rest, _ := strings.Cut(rule, " ")
+			out.Jumps = append(out.Jumps, ruleset.Jump{
+				From: ruleset.Key{Table: table, Name: words[0]}, Target: words[i+1], Rule: ruleset.Rule(rest),
+			})
 		}
 	})
-	return out, err
+	return out, errors.Join(append(errs, err)...)
 }
 
 // saved calls see with every line that a save program prints, but comments. A

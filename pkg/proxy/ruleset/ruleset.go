@@ -124,3 +124,30 @@ func (h Hook) Rule() Rule {
 	}
 	return h.Match + Rule(" -j "+h.Target)
 }
+
+// Jump is a rule in somebody else's chain that leads to one of Signpost's: a hook
+// of this version, of an earlier one, or something that nobody has foreseen.
+type Jump struct {
+	From   Key
+	Target string
+	// Rule is the rule as the program that lists it writes it.
+	Rule Rule
+}
+
+// Existing is what is found of Signpost on a node.
+type Existing struct {
+	Chains []Key
+	Jumps  []Jump
+}
+
+// Stale returns the jumps that are none of hooks. A hook counts by where it
+// stands and where it leads to, as a rule need not be listed as it was written.
+func (e Existing) Stale(hooks []Hook) []Jump {
+	var out []Jump
+	for _, j := range e.Jumps {
+		if !slices.ContainsFunc(hooks, func(h Hook) bool { return h.Chain == j.From && h.Target == j.Target }) {
+			out = append(out, j)
+		}
+	}
+	return out
+}

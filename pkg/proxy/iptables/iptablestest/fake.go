@@ -71,14 +71,14 @@ func (f *Fake) Family() ruleset.Family { return f.family }
 // Load makes set and hooks the whole of Signpost's rules, whatever was there.
 func (f *Fake) Load(set *ruleset.Set, hooks []ruleset.Hook) error {
 	ctx := context.Background()
-	existing, err := f.Chains(ctx)
+	existing, err := f.Existing(ctx)
 	if err != nil {
 		return err
 	}
-	if err := f.DropHooks(ctx, hooks); err != nil {
+	if err := f.DeleteJumps(ctx, existing.Stale(hooks)); err != nil {
 		return err
 	}
-	if err := f.Restore(ctx, ruleset.Replace(set, existing).Text()); err != nil {
+	if err := f.Restore(ctx, ruleset.Replace(set, existing.Chains).Text()); err != nil {
 		return err
 	}
 	_, err = f.EnsureHooks(ctx, hooks)
@@ -108,17 +108,25 @@ func (f *Fake) Check(_ context.Context, text string) error {
 	return f.restore(text, false)
 }
 
-// Chains returns the chains that belong to Signpost.
-func (f *Fake) Chains(context.Context) ([]ruleset.Key, error) {
-	var out []ruleset.Key
+// Existing returns the chains that belong to Signpost, and what leads to them.
+func (f *Fake) Existing(context.Context) (ruleset.Existing, error) {
+	var out ruleset.Existing
 	for t, chains := range f.tables {
-		for name := range chains {
-			if k := (ruleset.Key{Table: t, Name: name}); k.Own() {
-				out = append(out, k)
+		for name, c := range chains {
+			k := ruleset.Key{Table: t, Name: name}
+			if k.Own() {
+				out.Chains = append(out.Chains, k)
+				continue
+			}
+			for _, r := range c.rules {
+				if strings.HasPrefix(r.target, ruleset.Prefix) {
+					out.Jumps = append(out.Jumps, ruleset.Jump{From: k, Target: r.target, Rule: ruleset.Rule(r.text)})
+				}
 			}
 		}
 	}
-	slices.SortFunc(out, ruleset.Key.Compare)
+	slices.SortFunc(out.Chains, ruleset.Key.Compare)
+	slices.SortFunc(out.Jumps, func(a, b ruleset.Jump) int { return a.From.Compare(b.From) })
 	return out, nil
 }
 
@@ -143,19 +151,11 @@ func (f *Fake) EnsureHooks(_ context.Context, hooks []ruleset.Hook) (int, error)
 	return inserted, nil
 }
 
-// DropHooks deletes the rules in the kernel's chains that lead to Signpost's,
-// but those of keep.
-func (f *Fake) DropHooks(_ context.Context, keep []ruleset.Hook) error {
-	for t, chains := range f.tables {
-		for name, c := range chains {
-			if strings.HasPrefix(name, ruleset.Prefix) {
-				continue
-			}
-			c.rules = slices.DeleteFunc(c.rules, func(r *rule) bool {
-				return strings.HasPrefix(r.target, ruleset.Prefix) && !slices.ContainsFunc(keep, func(h ruleset.Hook) bool {
-					return h.Chain == ruleset.Key{Table: t, Name: name} && h.Target == r.target
-				})
-			})
+// DeleteJumps deletes rules.
+func (f *Fake) DeleteJumps(_ context.Context, jumps []ruleset.Jump) error {
+	for _, j := range jumps {
+		if c := f.tables[j.From.Table][j.From.Name]; c != nil {
+			c.rules = slices.DeleteFunc(c.rules, func(r *rule) bool { return r.text == string(j.Rule) })
 		}
 	}
 	return nil

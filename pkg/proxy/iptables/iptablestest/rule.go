@@ -62,10 +62,20 @@ func parseRule(text string) (*rule, error) {
 			return nil, err
 		}
 	}
+	return p.rule, p.complete()
+}
+
+// complete checks what can only be known at the end of a rule.
+func (p *parser) complete() error {
 	if p.rule.target == "DNAT" && p.proto == "" {
-		return nil, fmt.Errorf("DNAT to a port needs a protocol")
+		return fmt.Errorf("DNAT to a port needs a protocol")
 	}
-	return p.rule, nil
+	for target, option := range map[string]string{"DNAT": "--to-destination", "MARK": "--set-xmark", "CT": "--notrack"} {
+		if _, given := p.rule.args[option]; p.rule.target == target && !given {
+			return fmt.Errorf("%s needs %s", target, option)
+		}
+	}
+	return nil
 }
 
 func (p *parser) next() (string, error) {
