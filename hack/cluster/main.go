@@ -65,8 +65,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	i := slices.IndexFunc(all, func(c command) bool { return c.name == args[0] })
 	if i < 0 {
-		usage(all)
-		return usageError(fmt.Sprintf("there is no command %q", args[0]))
+		return usageError(fmt.Sprintf("there is no command %q; to see all: go run ./hack/cluster help", args[0]))
 	}
 	c, err := open()
 	if err != nil {
@@ -74,7 +73,7 @@ func run(ctx context.Context, args []string) error {
 	}
 	err = all[i].run(ctx, c, args[1:])
 	if err != nil && ctx.Err() != nil {
-		return fmt.Errorf("interrupted (%w); go on with the same command, or clean up with: go run ./hack/cluster down", err)
+		return errors.New("interrupted: go on with the same command, or clean up with: go run ./hack/cluster down")
 	}
 	return err
 }

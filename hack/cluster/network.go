@@ -86,6 +86,12 @@ func addVeth(name string, ns netns.NsHandle) error {
 	}
 	attrs := netlink.NewLinkAttrs()
 	attrs.Name, attrs.MasterIndex = name, bridge.Attrs().Index
+	// The end of a host that has ended may still be there for a moment.
+	if old, err := netlink.LinkByName(name); err == nil {
+		if err := netlink.LinkDel(old); err != nil && !errors.Is(err, syscall.ENODEV) {
+			return err
+		}
+	}
 	veth := &netlink.Veth{LinkAttrs: attrs, PeerName: "eth0", PeerNamespace: netlink.NsFd(ns)}
 	if err := netlink.LinkAdd(veth); err != nil {
 		return err

@@ -194,8 +194,9 @@ func (c *cluster) kubectlProgram() (string, error) {
 	return "", fmt.Errorf("kubectl: %w; build it: go run ./hack/cluster programs kubectl", fs.ErrNotExist)
 }
 
+// oneOf checks the value of a flag, which may be empty.
 func oneOf(flag, value string, allowed ...string) error {
-	if slices.Contains(allowed, value) {
+	if value == "" || slices.Contains(allowed, value) {
 		return nil
 	}
 	return usageError(fmt.Sprintf("--%s=%s: want one of %s", flag, value, strings.Join(allowed, ", ")))

@@ -45,7 +45,7 @@ func up(ctx context.Context, c *cluster, args []string) error {
 	if err := noArguments(flags.Args()); err != nil {
 		return err
 	}
-	if err := errors.Join(oneOf("proxy", *proxy, "", signpost, kubeProxy, nobody), oneOf("dns", *dns, "", signpost, coreDNS, nobody)); err != nil {
+	if err := errors.Join(oneOf("proxy", *proxy, signpost, kubeProxy, nobody), oneOf("dns", *dns, signpost, coreDNS, nobody)); err != nil {
 		return err
 	}
 	if os.Geteuid() != 0 {
