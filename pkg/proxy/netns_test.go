@@ -478,3 +478,41 @@ func TestRealRepairAndCleanup(t *testing.T) {
 		}
 	})
 }
+
+// TestRealSCTP follows the first packet of an association to the pod, by cluster
+// IP and by node port.
+func TestRealSCTP(t *testing.T) {
+	eachBackend(t, func(t *testing.T, n *field) {
+		n.start()
+		svc := n.dual(1, 30080, "a")
+		svc.Ports = []model.ServicePort{{Name: "sctp", Protocol: model.SCTP, Port: 80, NodePort: 30080}}
+		for family := range 2 {
+			svc.Groups[family].Ports = []model.EndpointPort{{Name: "sctp", Protocol: model.SCTP, Port: 8080}}
+		}
+		n.publish(svc)
+		for family := range 2 {
+			w, err := n.Pod("a").WatchSCTP(n.Pod("a").Addrs[family])
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer func() { _ = w.Close() }()
+			for i, to := range []netip.AddrPort{vip(svc, family), netip.AddrPortFrom(n.Node.Addrs[family], 30080)} {
+				for k, from := range []*netlab.Namespace{n.Pod("client"), n.Outside, n.Node} {
+					if err := from.SendSCTP(uint16(4000+10*i+k), to); err != nil {
+						t.Error(err)
+						continue
+					}
+					if _, port, err := w.Next(2 * time.Second); err != nil || port != 8080 {
+						t.Errorf("from %s to %s: arrives at port %d, %v", from.Name, to, port, err)
+					}
+				}
+			}
+			if err := n.Pod("client").SendSCTP(4100, netip.AddrPortFrom(svc.ClusterIPs[family], 81)); err != nil {
+				t.Error(err)
+			}
+			if _, port, err := w.Next(100 * time.Millisecond); !errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("a port that is none of the Service's arrives at %d, %v", port, err)
+			}
+		}
+	})
+}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -301,6 +302,38 @@ func TestCleanup(t *testing.T) {
 			if err := tables.Restore(t.Context(), "*nat\n-D PREROUTING -j OTHER\nCOMMIT\n"); err != nil {
 				t.Errorf("%s %s: %v", tables.Backend(), tables.Family(), err)
 			}
+		}
+	})
+}
+
+// TestPlainNames runs on a machine that has programs of one backend only, under
+// their plain names.
+func TestPlainNames(t *testing.T) {
+	multi, err := exec.LookPath("xtables-legacy-multi")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	for _, name := range []string{"iptables", "iptables-save", "iptables-restore"} {
+		if err := os.Symlink(multi, filepath.Join(dir, name)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Setenv("PATH", dir)
+	inside(t, func() {
+		if b, err := iptables.Detect(t.Context(), "auto"); b != iptables.Legacy || err != nil {
+			t.Errorf("got %s, %v, want legacy", b, err)
+		}
+		if _, err := iptables.Detect(t.Context(), "nft"); err == nil {
+			t.Error("the programs of the other backend are found")
+		}
+		tables, err := iptables.Open(t.Context(), iptables.Legacy, ruleset.IPv4)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if err := tables.Restore(t.Context(), "*nat\n:SIGNPOST-A - [0:0]\nCOMMIT\n"); err != nil {
+			t.Error(err)
 		}
 	})
 }
