@@ -50,15 +50,11 @@ func newShared(cfg *rest.Config, httpClient *http.Client, nodeName string) (cach
 	})
 }
 
-// NewTerm returns a cache of what only the leader may watch: Pods, Endpoints,
-// and the names and labels of all Nodes. It lasts for one term of leadership;
-// Start blocks until the context that it is given ends.
-func NewTerm(cfg *rest.Config, httpClient *http.Client) (cache.Cache, error) {
-	return newCache(cfg, httpClient, map[client.Object]cache.ByObject{
-		&corev1.Pod{}:       {Transform: slimPod},
-		&corev1.Endpoints{}: {}, //nolint:staticcheck // the deprecated kind is served for as long as readers of it live (KEP-4974)
-		&corev1.Node{}:      {Transform: slimNode},
-	})
+// NewTerm returns a cache of what only the leader may watch; kinds say what that
+// is and what to keep of it. It lasts for one term of leadership: Start blocks
+// until the context that it is given ends.
+func NewTerm(cfg *rest.Config, httpClient *http.Client, kinds map[client.Object]cache.ByObject) (cache.Cache, error) {
+	return newCache(cfg, httpClient, kinds)
 }
 
 func newCache(cfg *rest.Config, httpClient *http.Client, kinds map[client.Object]cache.ByObject) (cache.Cache, error) {
@@ -94,61 +90,4 @@ func nameOnly(in any) (any, error) {
 		o.SetOwnerReferences(nil)
 	}
 	return in, nil
-}
-
-// slimPod keeps of a pod what decides whether, where and under which name it is
-// an endpoint. A full pod takes some 9 KB of heap, this one about 2 KB.
-func slimPod(in any) (any, error) {
-	pod, ok := in.(*corev1.Pod)
-	if !ok {
-		return in, nil
-	}
-	slim := &corev1.Pod{
-		TypeMeta: pod.TypeMeta,
-		ObjectMeta: metav1.ObjectMeta{
-			Name: pod.Name, Namespace: pod.Namespace, UID: pod.UID,
-			ResourceVersion: pod.ResourceVersion, Labels: pod.Labels,
-			CreationTimestamp: pod.CreationTimestamp, DeletionTimestamp: pod.DeletionTimestamp,
-		},
-		Spec: corev1.PodSpec{
-			NodeName: pod.Spec.NodeName, Hostname: pod.Spec.Hostname, Subdomain: pod.Spec.Subdomain,
-			HostNetwork: pod.Spec.HostNetwork, ReadinessGates: pod.Spec.ReadinessGates,
-			Containers:     slimContainers(pod.Spec.Containers),
-			InitContainers: slimContainers(pod.Spec.InitContainers),
-		},
-		Status: corev1.PodStatus{
-			Phase: pod.Status.Phase, PodIP: pod.Status.PodIP, PodIPs: pod.Status.PodIPs,
-			Conditions: pod.Status.Conditions, ContainerStatuses: slimStatuses(pod.Status.ContainerStatuses),
-		},
-	}
-	return slim, nil
-}
-
-func slimContainers(in []corev1.Container) []corev1.Container {
-	out := make([]corev1.Container, 0, len(in))
-	for i := range in {
-		out = append(out, corev1.Container{Name: in[i].Name, Ports: in[i].Ports, RestartPolicy: in[i].RestartPolicy})
-	}
-	return out
-}
-
-func slimStatuses(in []corev1.ContainerStatus) []corev1.ContainerStatus {
-	out := make([]corev1.ContainerStatus, 0, len(in))
-	for i := range in {
-		out = append(out, corev1.ContainerStatus{Name: in[i].Name, Ready: in[i].Ready, Started: in[i].Started})
-	}
-	return out
-}
-
-func slimNode(in any) (any, error) {
-	node, ok := in.(*corev1.Node)
-	if !ok {
-		return in, nil
-	}
-	return &corev1.Node{
-		TypeMeta: node.TypeMeta,
-		ObjectMeta: metav1.ObjectMeta{
-			Name: node.Name, UID: node.UID, ResourceVersion: node.ResourceVersion, Labels: node.Labels,
-		},
-	}, nil
 }
