@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"syscall"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
@@ -22,6 +23,9 @@ const (
 	// other program has a reason to put all of them onto a loopback interface.
 	marks = unix.IFA_F_NODAD | unix.IFA_F_NOPREFIXROUTE | unix.IFA_F_DEPRECATED
 )
+
+// routeTimeout is far longer than the kernel takes to make an address local.
+const routeTimeout = time.Second
 
 // nodeAddrs are the addresses that we put onto the node's loopback interface.
 type nodeAddrs struct{ log *slog.Logger }
@@ -146,7 +150,22 @@ func addAddr(lo netlink.Link, a netip.Addr) error {
 	if err := netlink.AddrAdd(lo, addr); err != nil && !errors.Is(err, syscall.EEXIST) {
 		return fmt.Errorf("put the address onto %s: %w", loopback, err)
 	}
-	return nil
+	return waitForRoute(a)
+}
+
+// waitForRoute returns when the kernel delivers packets for a. It adds the route
+// of an IPv6 address a moment after the address; a socket could be bound to it
+// before, and packets that the node's rules leave to that socket would be lost.
+func waitForRoute(a netip.Addr) error {
+	for deadline := time.Now().Add(routeTimeout); ; time.Sleep(time.Millisecond) {
+		routes, err := netlink.RouteGet(a.AsSlice())
+		if err == nil && len(routes) > 0 && routes[0].Type == unix.RTN_LOCAL {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return errors.Join(fmt.Errorf("the kernel has not made %s a local address after %v", a, routeTimeout), err)
+		}
+	}
 }
 
 func removeAddr(lo netlink.Link, addr netlink.Addr) error {
