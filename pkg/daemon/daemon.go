@@ -30,7 +30,7 @@ func Run(ctx context.Context, cfg *v1alpha1.SignpostConfiguration, log *slog.Log
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(
 		collectors.NewGoCollector(),
-		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}), //nolint:exhaustruct_v5 // this process, no prefix
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 	)
 	conn, err := connect(ctx, &cfg.ClientConnection)
 	if err != nil {

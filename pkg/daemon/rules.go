@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -42,6 +43,5 @@ func Rules(ctx context.Context, cfg *v1alpha1.SignpostConfiguration, log *slog.L
 	snapshot := watched.Snapshot()
 	err = proxy.Rules(out, snapshot, proxyConfig(&cfg.Proxy), nameServerAddresses(&cfg.DNS, snapshot))
 	cancel()
-	<-ended
-	return err
+	return errors.Join(err, <-ended)
 }

@@ -62,10 +62,13 @@ func (n *node) resolves(from *netlab.Namespace, network, name, want string) func
 }
 
 func refused(_ netlab.Answer, err error) error {
-	if errors.Is(err, syscall.ECONNREFUSED) {
+	switch {
+	case err == nil:
+		return errors.New("somebody answers")
+	case errors.Is(err, syscall.ECONNREFUSED):
 		return nil
 	}
-	return fmt.Errorf("error %v, want a refused connection", err)
+	return fmt.Errorf("want a refused connection, got %w", err)
 }
 
 func startedNode(t *testing.T, pods ...string) *node {
@@ -81,8 +84,8 @@ func startedNode(t *testing.T, pods ...string) *node {
 func TestOneServiceFromSelectorToPacketAndName(t *testing.T) {
 	n := startedNode(t, "client", "web-1", "web-2")
 	client := n.lab.Pod("client")
-	n.makePod("web", "web-1")
-	n.makePod("web", "web-2")
+	n.makePod("web-1")
+	n.makePod("web-2")
 	svc := n.makeService("default", "web", func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeNodePort })
 	to := svc.Spec.ClusterIP + ":80"
 	name := "web.default.svc.cluster.local"
@@ -100,8 +103,8 @@ func TestOneServiceFromSelectorToPacketAndName(t *testing.T) {
 	took := n.eventually("the pod that is not ready gets nothing", func() error { return n.answering("client", to, "web-1") })
 	t.Logf("not ready any more: gone %s after its status was written", took)
 	n.setReady("web-1", false)
-	n.eventually("nobody is there", func() error { return refused(n.dial("client", "tcp", to)) })
-	n.eventually("nor at the node port", func() error { return refused(n.dial("outside", "tcp", nodePort)) })
+	n.eventually("nobody is there", func() error { return refused(n.dial("client", to)) })
+	n.eventually("nor at the node port", func() error { return refused(n.dial("outside", nodePort)) })
 	n.setReady("web-1", true)
 	n.eventually("it is back", func() error { return n.answering("client", to, "web-1") })
 
@@ -109,15 +112,15 @@ func TestOneServiceFromSelectorToPacketAndName(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.eventually("its name is gone", n.resolves(client, "udp", name, "NXDOMAIN"))
-	n.eventually("its address refuses", func() error { return refused(n.dial("client", "tcp", to)) })
-	n.eventually("and to the node, too", func() error { return refused(n.dial("node", "tcp", to)) })
+	n.eventually("its address refuses", func() error { return refused(n.dial("client", to)) })
+	n.eventually("and to the node, too", func() error { return refused(n.dial("node", to)) })
 }
 
 // TestKilledDaemonLeavesTrafficAndAdoptsItsRules connects all the time while the
 // daemon is killed and started again, as a kubelet would.
 func TestKilledDaemonLeavesTrafficAndAdoptsItsRules(t *testing.T) {
 	n := startedNode(t, "client", "web-1")
-	n.makePod("web", "web-1")
+	n.makePod("web-1")
 	svc := n.makeService("default", "web", func(*corev1.Service) {})
 	to := svc.Spec.ClusterIP + ":80"
 	n.eventually("the pod answers", func() error { return n.answering("client", to, "web-1") })
@@ -127,7 +130,7 @@ func TestKilledDaemonLeavesTrafficAndAdoptsItsRules(t *testing.T) {
 	go func() {
 		defer close(failed)
 		for ; ctx.Err() == nil; tried++ {
-			if _, err := n.dial("client", "tcp", to); err != nil && ctx.Err() == nil {
+			if _, err := n.dial("client", to); err != nil && ctx.Err() == nil {
 				failed <- fmt.Errorf("connection %d: %w", tried, err)
 				return
 			}
@@ -150,7 +153,7 @@ func TestKilledDaemonLeavesTrafficAndAdoptsItsRules(t *testing.T) {
 func TestAPIServerAway(t *testing.T) {
 	n := startedNode(t, "client", "web-1")
 	client := n.lab.Pod("client")
-	n.makePod("web", "web-1")
+	n.makePod("web-1")
 	svc := n.makeService("default", "web", func(*corev1.Service) {})
 	to := svc.Spec.ClusterIP + ":80"
 	n.eventually("the pod answers", func() error { return n.answering("client", to, "web-1") })
@@ -202,12 +205,12 @@ func TestServiceThatTheKernelRefuses(t *testing.T) {
 	n.makeNode()
 	n.start()
 	n.eventually("the daemon is ready", n.ready)
-	n.makePod("web", "web-1")
+	n.makePod("web-1")
 	cursed := n.makeService("default", "cursed", func(s *corev1.Service) { s.Spec.Selector = map[string]string{"app": "web"} })
 	good := n.makeService("default", "good", func(s *corev1.Service) { s.Spec.Selector = map[string]string{"app": "web"} })
 	n.eventually("the other Service works", func() error { return n.answering("client", good.Spec.ClusterIP+":80", "web-1") })
 	n.setReady("web-1", false)
-	n.eventually("and changes", func() error { return refused(n.dial("client", "tcp", good.Spec.ClusterIP+":80")) })
+	n.eventually("and changes", func() error { return refused(n.dial("client", good.Spec.ClusterIP+":80")) })
 	n.setReady("web-1", true)
 	n.eventually("and changes back", func() error { return n.answering("client", good.Spec.ClusterIP+":80", "web-1") })
 	n.eventually("an event on the Service says so", func() error {

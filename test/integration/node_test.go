@@ -204,7 +204,7 @@ func (n *node) eventually(what string, check func() error) time.Duration {
 }
 
 // dial connects from a pod of the lab, or from "outside" or "node".
-func (n *node) dial(from, network, to string) (netlab.Answer, error) {
+func (n *node) dial(from, to string) (netlab.Answer, error) {
 	ns := n.lab.Node
 	switch from {
 	case "node":
@@ -215,7 +215,7 @@ func (n *node) dial(from, network, to string) (netlab.Answer, error) {
 	}
 	ctx, cancel := context.WithTimeout(n.t.Context(), time.Second)
 	defer cancel()
-	return ns.Dial(ctx, network, netip.MustParseAddrPort(to))
+	return ns.Dial(ctx, "tcp", netip.MustParseAddrPort(to))
 }
 
 // logBuffer collects what the daemon says.

@@ -51,9 +51,9 @@ func (n *node) makeService(namespace, name string, change func(*corev1.Service))
 	return svc
 }
 
-// makePod makes a Pod that runs in the namespace of the lab of that name, with a
+// makePod makes a Pod of the app "web" that runs in the namespace of the lab of that name, with a
 // server that answers at port 8080, and marks it ready.
-func (n *node) makePod(app, name string) {
+func (n *node) makePod(name string) {
 	n.t.Helper()
 	ns := n.lab.Pod(name)
 	server, err := ns.Serve("tcp", netip.AddrPortFrom(ns.Addrs[0], 8080))
@@ -62,7 +62,7 @@ func (n *node) makePod(app, name string) {
 	}
 	n.t.Cleanup(func() { _ = server.Close() })
 	pod := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default", Labels: map[string]string{"app": app}},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: "default", Labels: map[string]string{"app": "web"}},
 		Spec: corev1.PodSpec{
 			NodeName:   nodeName,
 			Containers: []corev1.Container{{Name: "main", Image: "none", Ports: []corev1.ContainerPort{{Name: "http", ContainerPort: 8080}}}},
@@ -99,7 +99,7 @@ func (n *node) setReady(name string, ready bool) {
 func (n *node) answering(from, to string, pods ...string) error {
 	seen := map[string]int{}
 	for range 8 * max(1, len(pods)) {
-		answer, err := n.dial(from, "tcp", to)
+		answer, err := n.dial(from, to)
 		if err != nil {
 			return err
 		}
