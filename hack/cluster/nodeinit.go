@@ -135,8 +135,10 @@ func nodeSysctls() error {
 	} {
 		file := "/proc/sys/" + strings.ReplaceAll(key, ".", "/")
 		err := os.WriteFile(file, []byte(value), 0o644)
-		// A kernel without IPv6 has no such file.
-		if err != nil && !(errors.Is(err, os.ErrNotExist) && strings.HasPrefix(key, "net.ipv6.")) {
+		if errors.Is(err, os.ErrNotExist) && strings.HasPrefix(key, "net.ipv6.") {
+			continue // a kernel without IPv6
+		}
+		if err != nil {
 			return fmt.Errorf("sysctl %s: %w", key, err)
 		}
 	}

@@ -15,13 +15,17 @@ import (
 	"github.com/signpost-dev/signpost/hack/cluster/step"
 )
 
-// dpkgOptions leave out what nobody reads in a container.
-func dpkgOptions() []string {
+// options leave out what nobody reads in a container, and the package that would
+// merge /usr, with all of Perl: it is merged from the beginning.
+func options() []string {
 	return []string{
-		"path-exclude=/usr/share/man/*",
-		"path-exclude=/usr/share/locale/*",
-		"path-exclude=/usr/share/doc/*",
-		"path-include=/usr/share/doc/*/copyright",
+		"--variant=minbase",
+		"--hook-dir=/usr/share/mmdebstrap/hooks/maybe-merged-usr",
+		"--include=usr-is-merged",
+		"--dpkgopt=path-exclude=/usr/share/man/*",
+		"--dpkgopt=path-exclude=/usr/share/locale/*",
+		"--dpkgopt=path-exclude=/usr/share/doc/*",
+		"--dpkgopt=path-include=/usr/share/doc/*/copyright",
 	}
 }
 
@@ -46,7 +50,7 @@ func (b *builder) rootfs(ctx context.Context, packages []string) (string, error)
 
 // rootfsKey names the content: what decides it is in the name.
 func rootfsKey(release release, packages []string) string {
-	sum := sha256.Sum256([]byte(strings.Join(append(append([]string{release.arch}, packages...), dpkgOptions()...), "\n")))
+	sum := sha256.Sum256([]byte(strings.Join(append(append([]string{release.arch}, packages...), options()...), "\n")))
 	return "debian-" + release.codename + "-" + hex.EncodeToString(sum[:6])
 }
 
@@ -57,11 +61,8 @@ func (b *builder) bootstrap(ctx context.Context, release release, packages []str
 	}
 	temp := file + ".new"
 	defer os.Remove(temp) // after the rename there is no such file
-	args := []string{"--variant=minbase", "--format=tar", "--include=" + strings.Join(packages, ",")}
-	for _, o := range dpkgOptions() {
-		args = append(args, "--dpkgopt="+o)
-	}
-	cmd := exec.CommandContext(ctx, "mmdebstrap", append(args, release.codename, temp, "-")...)
+	args := append(options(), "--format=tar", "--include="+strings.Join(packages, ","), release.codename, temp, "-")
+	cmd := exec.CommandContext(ctx, "mmdebstrap", args...)
 	// All times in the tar are this one.
 	cmd.Env = append(os.Environ(), "SOURCE_DATE_EPOCH=0")
 	cmd.Stdin = strings.NewReader(release.sources)

@@ -18,7 +18,7 @@ func main() {
 		}
 		for {
 			pid, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil)
-			if err != syscall.EINTR && pid <= 0 { //nolint:errorlint // a raw system call returns a bare errno
+			if err != syscall.EINTR && pid <= 0 {
 				break
 			}
 		}
