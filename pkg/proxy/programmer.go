@@ -220,5 +220,5 @@ func (f *programmer) audit(ctx context.Context) {
 	}
 	f.log.Warn("somebody has damaged the rules, writing them anew", "family", f.family.String(), "damage", damage)
 	f.metrics.repairs.Inc()
-	f.base, f.hooked = nil, nil
+	f.base = nil
 }

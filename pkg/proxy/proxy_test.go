@@ -103,6 +103,17 @@ type slow struct {
 	*iptablestest.Fake
 	mu    sync.Mutex
 	takes time.Duration
+	// wrote, if set, is called after each write.
+	wrote func()
+	// blind finds nothing to refuse in a check.
+	blind bool
+}
+
+func (s *slow) Check(ctx context.Context, text string) error {
+	if s.blind {
+		return nil
+	}
+	return s.Fake.Check(ctx, text)
 }
 
 func (s *slow) meet() {
@@ -114,7 +125,17 @@ func (s *slow) Restore(ctx context.Context, text string) error {
 	time.Sleep(s.takes)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.Fake.Restore(ctx, text)
+	err := s.Fake.Restore(ctx, text)
+	if s.wrote != nil {
+		s.wrote()
+	}
+	return err
+}
+
+func (s *slow) Existing(ctx context.Context) (ruleset.Existing, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.Fake.Existing(ctx)
 }
 
 func (s *slow) Damage(ctx context.Context, set *ruleset.Set, hooks []ruleset.Hook) (string, error) {
@@ -331,6 +352,11 @@ func TestOneBadService(t *testing.T) {
 				if got := len(r.events.list); got != 1 {
 					t.Errorf("%d events for one refused Service", got)
 				}
+				writes := len(r.tables.Restores)
+				r.after(10 * time.Minute)
+				if got := len(r.tables.Restores) - writes; got > 10 {
+					t.Errorf("%d attempts in ten minutes", got)
+				}
 				// It is accepted when it changes …
 				r.source.publish(service(13, "10.0.2.13"))
 				synctest.Wait()
@@ -348,6 +374,72 @@ func TestOneBadService(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestOneBadServiceAtAdoption checks that the search for a bad Service when
+// nothing is known of the kernel does not take away rules that work.
+func TestOneBadServiceAtAdoption(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		var all []*model.Service
+		for i := range 20 {
+			all = append(all, service(i, "10.0.2.1"))
+		}
+		r.source.publish(all...)
+		r.run(t)()
+		r.source.publish(service(13, "10.66.6.6"))
+		r.tables.Refuse = refuse("10.66.6.6")
+		r.tables.wrote = func() {
+			for i := range 20 {
+				if got := r.goesTo(i); i != 13 && got != to("10.0.2.1") {
+					t.Errorf("s%d loses its rules: %s", i, got)
+				}
+			}
+		}
+		r.restart(t)
+		defer r.run(t)()
+		if r.proxy.Programmed() != 2 || len(r.events.list) != 1 {
+			t.Errorf("programmed %d, events %v", r.proxy.Programmed(), r.events.list)
+		}
+	})
+}
+
+// TestKernelRefusesWhatTheProgramTakes is the case in which a check is of no
+// use: the program has nothing against the rules, the kernel has.
+func TestKernelRefusesWhatTheProgramTakes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.tables.blind = true
+		r.tables.Refuse = refuse("10.66.6.6")
+		r.source.publish(service(1, "10.0.2.1"), service(2, "10.66.6.6"), service(3, "10.0.2.3"))
+		defer r.run(t)()
+		if r.goesTo(1) != to("10.0.2.1") || r.goesTo(3) != to("10.0.2.3") || r.proxy.Programmed() != 1 {
+			t.Errorf("s1: %s, s3: %s, programmed %d", r.goesTo(1), r.goesTo(3), r.proxy.Programmed())
+		}
+		if diff := cmp.Diff([]string{"default/s2 " + proxy.ReasonRefused}, r.events.list); diff != "" {
+			t.Errorf("events (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// TestEverythingIsRefused checks that Services are not blamed for what is wrong
+// with the node.
+func TestEverythingIsRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.tables.Refuse = refuse("-m mark")
+		r.source.publish(service(1, "10.0.2.1"), service(2, "10.0.2.2"))
+		defer r.run(t)()
+		r.after(time.Minute)
+		if r.proxy.Programmed() != 0 || len(r.events.list) != 0 || !strings.Contains(r.log.String(), "no such match") {
+			t.Errorf("programmed %d, events %v, log\n%s", r.proxy.Programmed(), r.events.list, r.log)
+		}
+		r.tables.Refuse = nil
+		r.after(10 * time.Second)
+		if r.goesTo(1) != to("10.0.2.1") || r.proxy.Programmed() != 1 {
+			t.Errorf("when it is mended: %s", r.goesTo(1))
+		}
+	})
 }
 
 func refuse(what string) func(string) string {
@@ -463,6 +555,25 @@ func TestHalfWritten(t *testing.T) {
 	})
 }
 
+// TestBrokenOff checks that nothing is taken for granted after a write that was
+// killed: here it has left the table empty.
+func TestBrokenOff(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.source.publish(service(1, "10.0.2.1"), service(2, "10.0.2.2"))
+		defer r.run(t)()
+		r.tables.Fail = &iptables.BrokenOffError{Program: "iptables-restore", Err: errors.New("killed")}
+		r.source.publish(service(1, "10.0.2.3"))
+		synctest.Wait()
+		r.tables.Flush(ruleset.NAT)
+		r.tables.Fail = nil
+		r.after(time.Second)
+		if r.goesTo(1) != to("10.0.2.3") || r.goesTo(2) != to("10.0.2.2") {
+			t.Errorf("s1: %s, s2: %s", r.goesTo(1), r.goesTo(2))
+		}
+	})
+}
+
 // TestListenersComeAndGo checks that the hooks of the raw table follow.
 func TestListenersComeAndGo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -479,6 +590,20 @@ func TestListenersComeAndGo(t *testing.T) {
 		synctest.Wait()
 		if diff := cmp.Diff(before, r.tables.Dump()); diff != "" {
 			t.Errorf("(-before +after):\n%s", diff)
+		}
+		// They come back also when taking them away did not work.
+		at := []netip.AddrPort{netip.MustParseAddrPort("10.96.0.1:53")}
+		r.proxy.SetLocalListeners(at)
+		synctest.Wait()
+		with := r.tables.Dump()
+		r.tables.Fail = iptables.ErrLocked
+		r.proxy.SetLocalListeners(nil)
+		synctest.Wait()
+		r.tables.Fail = nil
+		r.proxy.SetLocalListeners(at)
+		r.after(time.Second)
+		if diff := cmp.Diff(with, r.tables.Dump()); diff != "" {
+			t.Errorf("(-before +after a failure):\n%s", diff)
 		}
 	})
 }

@@ -238,6 +238,25 @@ func TestWithoutMatches(t *testing.T) {
 	}
 }
 
+// TestHairpinList checks that only pods of this node are in the list that every
+// translated connection walks.
+func TestHairpinList(t *testing.T) {
+	svc := service("web", "10.96.0.10", "10.0.1.1", "10.0.2.2", "192.168.1.10", "10.0.1.3", "10.0.2.3")
+	for i, name := range []string{"here", "there", "here", "", ""} {
+		svc.Groups[0].Endpoints[i].Node = name
+	}
+	m := serviceMap(svc)
+	set := render.Render(ruleset.IPv4, config(), node(), &m).Set
+	got := set.Get(ruleset.Key{Table: ruleset.NAT, Name: "SIGNPOST-HAIRPIN"}).Rules
+	want := []ruleset.Rule{
+		"-s 10.0.1.1/32 -d 10.0.1.1/32 -j SIGNPOST-MASQUERADE",
+		"-s 10.0.1.3/32 -d 10.0.1.3/32 -j SIGNPOST-MASQUERADE", // says no node, but is in the node's range
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 func BenchmarkUpdateOne(b *testing.B) {
 	all := map[model.Name]*model.Service{}
 	for i := range 10000 {
