@@ -73,7 +73,7 @@ func (c Config) render(kernel render.Kernel) render.Config {
 	return render.Config{
 		ClusterCIDRs: c.ClusterCIDRs, MasqueradeAll: c.MasqueradeAll, MasqueradeBit: c.MasqueradeBit,
 		NodePortAddresses: c.NodePortAddresses, LocalhostNodePorts: c.LocalhostNodePorts,
-		LocalListeners: nil, Kernel: kernel,
+		ServiceCIDRs: nil, LocalListeners: nil, Kernel: kernel,
 	}
 }
 
@@ -82,7 +82,7 @@ func (c Config) render(kernel render.Kernel) render.Config {
 // hooks as comments. It touches nothing.
 func Rules(w io.Writer, snap *model.Snapshot, cfg Config, listeners []netip.AddrPort) error {
 	rendered := cfg.render(render.FullKernel())
-	rendered.LocalListeners = listeners
+	rendered.LocalListeners, rendered.ServiceCIDRs = listeners, snap.ServiceCIDRs
 	for _, family := range []ruleset.Family{ruleset.IPv4, ruleset.IPv6} {
 		program := "iptables"
 		if family == ruleset.IPv6 {

@@ -46,7 +46,7 @@ type programmer struct {
 // written until then is known as far as it can be.
 func (f *programmer) sync(ctx context.Context, snap *model.Snapshot, listeners []netip.AddrPort) (time.Time, error) {
 	start := time.Now()
-	f.follow(snap.Node, listeners)
+	f.follow(snap, listeners)
 	full := f.base == nil
 	target := f.target(&snap.Services, start)
 	changed := target.Diff(&f.applied)
@@ -68,14 +68,15 @@ func (f *programmer) sync(ctx context.Context, snap *model.Snapshot, listeners [
 }
 
 // follow makes another renderer if what it was made for has changed.
-func (f *programmer) follow(node model.Node, listeners []netip.AddrPort) {
+func (f *programmer) follow(snap *model.Snapshot, listeners []netip.AddrPort) {
 	cfg := f.cfg
-	cfg.LocalListeners = listeners
-	if f.renderer != nil && sameNode(f.node, node) && slices.Equal(f.cfg.LocalListeners, listeners) {
+	cfg.LocalListeners, cfg.ServiceCIDRs = listeners, snap.ServiceCIDRs
+	if f.renderer != nil && sameNode(f.node, snap.Node) && slices.Equal(f.cfg.LocalListeners, listeners) &&
+		slices.Equal(f.cfg.ServiceCIDRs, snap.ServiceCIDRs) {
 		return
 	}
-	f.cfg, f.node = cfg, node
-	f.renderer = render.New(f.family, cfg, node)
+	f.cfg, f.node = cfg, snap.Node
+	f.renderer = render.New(f.family, cfg, snap.Node)
 	f.renderer.Update(&f.applied)
 }
 

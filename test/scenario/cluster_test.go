@@ -9,6 +9,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
@@ -30,6 +31,7 @@ type cluster struct {
 	nodes    []*corev1.Node
 	slices   []*discoveryv1.EndpointSlice
 	spaces   []string
+	cidrs    []*networkingv1.ServiceCIDR
 }
 
 func readCluster(t *testing.T, data []byte) *cluster {
@@ -79,6 +81,8 @@ func (c *cluster) add(t *testing.T, object runtime.Object) {
 	case *discoveryv1.EndpointSlice:
 		o.Namespace = orDefault(o.Namespace)
 		c.slices = append(c.slices, o)
+	case *networkingv1.ServiceCIDR:
+		c.cidrs = append(c.cidrs, o)
 	case *corev1.Namespace:
 		c.spaces = append(c.spaces, o.Name)
 	default:
@@ -96,7 +100,7 @@ func orDefault(namespace string) string {
 // snapshot lets the leader plan and the node translate.
 func (c *cluster) snapshot(t *testing.T) *model.Snapshot {
 	t.Helper()
-	o := translate.Objects{Services: c.services, EndpointSlices: c.slices, Namespaces: c.spaces, NodeName: nodeName}
+	o := translate.Objects{Services: c.services, EndpointSlices: c.slices, Namespaces: c.spaces, ServiceCIDRs: c.cidrs, NodeName: nodeName}
 	for _, n := range c.nodes {
 		if n.Name == nodeName {
 			o.Node = n

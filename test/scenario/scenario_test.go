@@ -72,6 +72,7 @@ func newScene(t *testing.T, snapshot *model.Snapshot) *scene {
 	s := &scene{snapshot: snapshot, rules: map[ruleset.Family]render.Result{}, fakes: map[ruleset.Family]*iptablestest.Fake{}}
 	cfg := render.Config{
 		ClusterCIDRs:       []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:244::/48")},
+		ServiceCIDRs:       snapshot.ServiceCIDRs,
 		MasqueradeBit:      14,
 		LocalhostNodePorts: true,
 		Kernel:             render.FullKernel(),

@@ -17,6 +17,11 @@ type Config struct {
 	// there is none of a family, the node's own pod ranges are taken; if there
 	// are none either, nothing is masqueraded for its source.
 	ClusterCIDRs []netip.Prefix
+	// ServiceCIDRs are the ranges that cluster IPs come from. What goes to an
+	// address in them that no Service has, or to a port that its Service does not
+	// have, is rejected, as in kube-proxy's nftables mode; where none are known,
+	// it leaves by whatever route the node has.
+	ServiceCIDRs []netip.Prefix
 	// MasqueradeAll masquerades all packets to cluster IPs.
 	MasqueradeAll bool
 	// MasqueradeBit is the bit of the packet mark, 0 to 31, that says that a

@@ -75,6 +75,17 @@ func (f *facts) offClusterRules() []ruleset.Rule {
 	return append(out, ruleset.Rule(f.setMark()))
 }
 
+// rejectNobodys rejects what is meant for a Service that does not exist, or does
+// not exist any more. An address that the node itself has is somebody's: it is a
+// local listener's, or put there by who knows why.
+func (f *facts) rejectNobodys() []ruleset.Rule {
+	var out []ruleset.Rule
+	for _, p := range f.ofFamily(f.ServiceCIDRs) {
+		out = append(out, ruleset.Rule("-d "+p.String()+" -m addrtype ! --dst-type LOCAL"+f.comment("no Service has this address and port")+" -j REJECT"))
+	}
+	return out
+}
+
 // guardsLocalhost reports whether 127.0.0.0/8 has to be guarded: to serve
 // NodePorts there, the kernel is told to route such addresses, and then a
 // neighbour could send packets to them (CVE-2020-8558).

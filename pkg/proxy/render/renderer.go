@@ -36,7 +36,11 @@ func New(family ruleset.Family, cfg Config, node model.Node) *Renderer {
 	for _, k := range []ruleset.Key{
 		{Table: ruleset.NAT, Name: services}, {Table: ruleset.NAT, Name: hairpin}, {Table: ruleset.Filter, Name: services},
 	} {
-		r.shared.open(&place{key: k})
+		p := &place{key: k}
+		if k.Table == ruleset.Filter {
+			p.tail = r.facts.rejectNobodys()
+		}
+		r.shared.open(p)
 		changes[k] = r.shared.chain(k)
 	}
 	r.set = (&ruleset.Set{}).With(changes)
