@@ -110,8 +110,8 @@ func linesOf(text string) string {
 		if key := fields["signed-by"]; strings.HasPrefix(key, "/") {
 			options = "[signed-by=" + key + "] "
 		}
-		for _, uri := range strings.FieldsSeq(fields["uris"]) {
-			for _, suite := range strings.FieldsSeq(fields["suites"]) {
+		for uri := range strings.FieldsSeq(fields["uris"]) {
+			for suite := range strings.FieldsSeq(fields["suites"]) {
 				fmt.Fprintf(&out, "deb %s%s %s %s\n", options, uri, suite, fields["components"])
 			}
 		}
