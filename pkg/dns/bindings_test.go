@@ -18,11 +18,11 @@ import (
 )
 
 // freeAddr returns an address of 127.0.0.1 that nobody listens at.
-func freeAddr(t testing.TB) netip.AddrPort {
-	t.Helper()
+func freeAddr(tb testing.TB) netip.AddrPort {
+	tb.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer l.Close()
 	return l.Addr().(*net.TCPAddr).AddrPort()

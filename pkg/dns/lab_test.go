@@ -2,6 +2,7 @@ package dns
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -79,8 +80,8 @@ func parseAddrs(texts ...string) []netip.Addr {
 
 // newServer makes a Server that listens on a random port of 127.0.0.1 and knows
 // cluster(), unless edit changes that. It does not run yet.
-func newServer(t testing.TB, edit func(*Options)) (*Server, *fakeSnapshots) {
-	t.Helper()
+func newServer(tb testing.TB, edit func(*Options)) (*Server, *fakeSnapshots) {
+	tb.Helper()
 	snapshots := &fakeSnapshots{current: cluster()}
 	o := Options{
 		Snapshots: snapshots, TTL: 5 * time.Second, Pods: records.PodsInsecure,
@@ -92,15 +93,15 @@ func newServer(t testing.TB, edit func(*Options)) (*Server, *fakeSnapshots) {
 	}
 	s, err := New(o)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return s, snapshots
 }
 
 // run runs s until the test ends, or until the function that it returns is
 // called.
-func run(t testing.TB, s *Server) (stop func()) {
-	t.Helper()
+func run(tb testing.TB, s *Server) (stop func()) {
+	tb.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
 	go func() { done <- s.Run(ctx) }()
@@ -109,30 +110,30 @@ func run(t testing.TB, s *Server) (stop func()) {
 		select {
 		case err := <-done:
 			if err != nil {
-				t.Error(err)
+				tb.Error(err)
 			}
 		case <-time.After(10 * time.Second):
-			t.Error("the server did not stop within 10 s")
+			tb.Error("the server did not stop within 10 s")
 		}
 	})
-	t.Cleanup(stop)
+	tb.Cleanup(stop)
 	return stop
 }
 
 // startServer is newServer and run, and returns the address once it is served.
-func startServer(t testing.TB, edit func(*Options)) (*Server, *fakeSnapshots, netip.AddrPort) {
-	t.Helper()
-	s, snapshots := newServer(t, edit)
-	run(t, s)
-	waitFor(t, "the server to listen", func() bool { return len(s.Serving()) > 0 })
+func startServer(tb testing.TB, edit func(*Options)) (*Server, *fakeSnapshots, netip.AddrPort) {
+	tb.Helper()
+	s, snapshots := newServer(tb, edit)
+	run(tb, s)
+	waitFor(tb, "the server to listen", func() bool { return len(s.Serving()) > 0 })
 	return s, snapshots, s.Serving()[0]
 }
 
-func waitFor(t testing.TB, what string, condition func() bool) {
-	t.Helper()
+func waitFor(tb testing.TB, what string, condition func() bool) {
+	tb.Helper()
 	for deadline := time.Now().Add(10 * time.Second); !condition(); time.Sleep(2 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited 10 s for %s", what)
+			tb.Fatalf("waited 10 s for %s", what)
 		}
 	}
 }
@@ -148,38 +149,38 @@ func request(name string, qtype uint16, size uint16) *dns.Msg {
 }
 
 // ask sends r over network, udp or tcp, and returns the answer and its length.
-func ask(t testing.TB, network string, addr netip.AddrPort, r *dns.Msg) (*dns.Msg, int) {
-	t.Helper()
+func ask(tb testing.TB, network string, addr netip.AddrPort, r *dns.Msg) (*dns.Msg, int) {
+	tb.Helper()
 	conn, err := net.DialTimeout(network, addr.String(), 2*time.Second)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	defer conn.Close()
 	c := &dns.Conn{Conn: conn, UDPSize: 65535}
 	if err := c.SetDeadline(time.Now().Add(8 * time.Second)); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if err := c.WriteMsg(r); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	var h dns.Header
 	wire, err := c.ReadMsgHeader(&h)
 	if err != nil {
-		t.Fatalf("%s %s: %v", network, r.Question[0].Name, err)
+		tb.Fatalf("%s %s: %v", network, r.Question[0].Name, err)
 	}
 	m := new(dns.Msg)
 	if err := m.Unpack(wire); err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	if m.Id != r.Id || !m.Response {
-		t.Fatalf("got %v as the answer to %v", m, r)
+		tb.Fatalf("got %v as the answer to %v", m, r)
 	}
 	return m, len(wire)
 }
 
 // wantRecords compares the answer section with records as in a zone file.
-func wantRecords(t testing.TB, m *dns.Msg, rcode int, texts ...string) {
-	t.Helper()
+func wantRecords(tb testing.TB, m *dns.Msg, rcode int, texts ...string) {
+	tb.Helper()
 	var got, want []string
 	for _, rr := range m.Answer {
 		got = append(got, rr.String())
@@ -187,12 +188,12 @@ func wantRecords(t testing.TB, m *dns.Msg, rcode int, texts ...string) {
 	for _, text := range texts {
 		rr, err := dns.NewRR(text)
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		want = append(want, rr.String())
 	}
 	if m.Rcode != rcode || !slices.Equal(got, want) {
-		t.Errorf("got %s %q, want %s %q", rcodeText(m.Rcode), got, rcodeText(rcode), want)
+		tb.Errorf("got %s %q, want %s %q", rcodeText(m.Rcode), got, rcodeText(rcode), want)
 	}
 }
 
@@ -206,16 +207,20 @@ type upstream struct {
 	hold chan struct{}
 }
 
-func startUpstream(t testing.TB) *upstream {
-	t.Helper()
-	udp, tcp := listenBoth(t)
+func startUpstream(tb testing.TB) *upstream {
+	tb.Helper()
+	udp, tcp := listenBoth(tb)
 	u := &upstream{addr: udp.LocalAddr().(*net.UDPAddr).AddrPort(), count: map[string]int{}}
 	for _, server := range []*dns.Server{{PacketConn: udp, Handler: u}, {Listener: tcp, Handler: u}} {
 		started, done := make(chan struct{}), make(chan error, 1)
 		server.NotifyStartedFunc = func() { close(started) }
 		go func() { done <- server.ActivateAndServe() }()
 		<-started
-		t.Cleanup(func() { _ = server.Shutdown(); <-done })
+		tb.Cleanup(func() {
+			if err := errors.Join(server.Shutdown(), <-done); err != nil {
+				tb.Error(err)
+			}
+		})
 	}
 	return u
 }
@@ -230,12 +235,12 @@ func (u *upstream) asked(name string) int {
 
 // listenBoth listens on the same port over UDP and TCP. The kernel chooses one that
 // is free for UDP only, so it may take several attempts.
-func listenBoth(t testing.TB) (*net.UDPConn, *net.TCPListener) {
-	t.Helper()
+func listenBoth(tb testing.TB) (*net.UDPConn, *net.TCPListener) {
+	tb.Helper()
 	for attempt := 0; ; attempt++ {
 		udp, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		tcp, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(udp.LocalAddr().(*net.UDPAddr).AddrPort()))
 		if err == nil {
@@ -243,20 +248,20 @@ func listenBoth(t testing.TB) (*net.UDPConn, *net.TCPListener) {
 		}
 		udp.Close()
 		if attempt == 20 {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 }
 
 // holdAnswers keeps answers back until release is called, or the test ends. Call
 // it after all that is to end before the server does.
-func (u *upstream) holdAnswers(t testing.TB) (release func()) {
+func (u *upstream) holdAnswers(tb testing.TB) (release func()) {
 	hold := make(chan struct{})
 	u.mu.Lock()
 	u.hold = hold
 	u.mu.Unlock()
 	release = sync.OnceFunc(func() { close(hold) })
-	t.Cleanup(release)
+	tb.Cleanup(release)
 	return release
 }
 

@@ -12,8 +12,8 @@ import (
 )
 
 // wireOf packs a message that edit has changed.
-func wireOf(t testing.TB, edit func(*dns.Msg)) []byte {
-	t.Helper()
+func wireOf(tb testing.TB, edit func(*dns.Msg)) []byte {
+	tb.Helper()
 	m := request("web.default.svc.cluster.local.", dns.TypeA, 0)
 	m.Id = 0x1234
 	if edit != nil {
@@ -21,7 +21,7 @@ func wireOf(t testing.TB, edit func(*dns.Msg)) []byte {
 	}
 	wire, err := m.Pack()
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return wire
 }
@@ -33,7 +33,7 @@ func set(wire []byte, i int, octets ...byte) []byte {
 }
 
 // requests are what can come, and the response code that it gets; -1 for none.
-func requests(t testing.TB) []struct {
+func requests(tb testing.TB) []struct {
 	name  string
 	wire  []byte
 	rcode int
@@ -48,7 +48,7 @@ func requests(t testing.TB) []struct {
 	qtype := func(n uint16) func(*dns.Msg) { return func(m *dns.Msg) { m.Question[0].Qtype = n } }
 	qclass := func(n uint16) func(*dns.Msg) { return func(m *dns.Msg) { m.Question[0].Qclass = n } }
 	longName := func() []byte {
-		wire := slices.Clone(wireOf(t, nil)[:headerLen])
+		wire := slices.Clone(wireOf(tb, nil)[:headerLen])
 		for range 4 {
 			wire = append(wire, 63)
 			wire = append(wire, make([]byte, 63)...)
@@ -60,38 +60,38 @@ func requests(t testing.TB) []struct {
 		wire  []byte
 		rcode int
 	}{
-		{"a question", wireOf(t, nil), dns.RcodeSuccess},
-		{"a question with EDNS", wireOf(t, opt(func(*dns.OPT) {})), dns.RcodeSuccess},
-		{"a question with an unknown option", wireOf(t, opt(func(o *dns.OPT) {
+		{"a question", wireOf(tb, nil), dns.RcodeSuccess},
+		{"a question with EDNS", wireOf(tb, opt(func(*dns.OPT) {})), dns.RcodeSuccess},
+		{"a question with an unknown option", wireOf(tb, opt(func(o *dns.OPT) {
 			o.Option = []dns.EDNS0{&dns.EDNS0_LOCAL{Code: dns.EDNS0LOCALSTART, Data: []byte("x")}}
 		})), dns.RcodeSuccess},
 		{"nothing", nil, -1},
-		{"less than a header", wireOf(t, nil)[:11], -1},
-		{"a response", wireOf(t, func(m *dns.Msg) { m.Response = true }), -1},
-		{"only a header", wireOf(t, nil)[:12], dns.RcodeFormatError},
-		{"no question", wireOf(t, func(m *dns.Msg) { m.Question = nil }), dns.RcodeFormatError},
-		{"two questions", wireOf(t, func(m *dns.Msg) { m.Question = append(m.Question, m.Question[0]) }), dns.RcodeFormatError},
-		{"an answer in it", set(wireOf(t, nil), 6, 0, 1), dns.RcodeFormatError},
-		{"much authority", set(wireOf(t, nil), 8, 0xff, 0xff), dns.RcodeFormatError},
-		{"many additional records", set(wireOf(t, nil), 10, 0xff, 0xff), dns.RcodeFormatError},
-		{"an additional record that is not there", set(wireOf(t, nil), 10, 0, 1), dns.RcodeFormatError},
-		{"cut in the name", wireOf(t, nil)[:20], dns.RcodeFormatError},
-		{"cut before the type", wireOf(t, nil)[:len(wireOf(t, nil))-4], dns.RcodeFormatError},
-		{"cut in the OPT record", wireOf(t, opt(func(*dns.OPT) {}))[:len(wireOf(t, nil))+5], dns.RcodeFormatError},
-		{"a pointer in the name", set(wireOf(t, nil), 12, 0xc0, 12), dns.RcodeFormatError},
+		{"less than a header", wireOf(tb, nil)[:11], -1},
+		{"a response", wireOf(tb, func(m *dns.Msg) { m.Response = true }), -1},
+		{"only a header", wireOf(tb, nil)[:12], dns.RcodeFormatError},
+		{"no question", wireOf(tb, func(m *dns.Msg) { m.Question = nil }), dns.RcodeFormatError},
+		{"two questions", wireOf(tb, func(m *dns.Msg) { m.Question = append(m.Question, m.Question[0]) }), dns.RcodeFormatError},
+		{"an answer in it", set(wireOf(tb, nil), 6, 0, 1), dns.RcodeFormatError},
+		{"much authority", set(wireOf(tb, nil), 8, 0xff, 0xff), dns.RcodeFormatError},
+		{"many additional records", set(wireOf(tb, nil), 10, 0xff, 0xff), dns.RcodeFormatError},
+		{"an additional record that is not there", set(wireOf(tb, nil), 10, 0, 1), dns.RcodeFormatError},
+		{"cut in the name", wireOf(tb, nil)[:20], dns.RcodeFormatError},
+		{"cut before the type", wireOf(tb, nil)[:len(wireOf(tb, nil))-4], dns.RcodeFormatError},
+		{"cut in the OPT record", wireOf(tb, opt(func(*dns.OPT) {}))[:len(wireOf(tb, nil))+5], dns.RcodeFormatError},
+		{"a pointer in the name", set(wireOf(tb, nil), 12, 0xc0, 12), dns.RcodeFormatError},
 		{"a name that is too long", longName(), dns.RcodeFormatError},
-		{"two OPT records", wireOf(t, func(m *dns.Msg) { m.SetEdns0(1232, false); m.Extra = append(m.Extra, m.Extra[0]) }), dns.RcodeFormatError},
-		{"an OPT record with a name", wireOf(t, opt(func(o *dns.OPT) { o.Hdr.Name = "x." })), dns.RcodeFormatError},
-		{"EDNS version 1", wireOf(t, opt(func(o *dns.OPT) { o.SetVersion(1) })), dns.RcodeBadVers},
-		{"IQUERY", wireOf(t, opcode(dns.OpcodeIQuery)), dns.RcodeNotImplemented},
-		{"STATUS", wireOf(t, opcode(dns.OpcodeStatus)), dns.RcodeNotImplemented},
-		{"NOTIFY", wireOf(t, opcode(dns.OpcodeNotify)), dns.RcodeNotImplemented},
-		{"UPDATE", wireOf(t, opcode(dns.OpcodeUpdate)), dns.RcodeNotImplemented},
-		{"AXFR", wireOf(t, qtype(dns.TypeAXFR)), dns.RcodeRefused},
-		{"IXFR", wireOf(t, func(m *dns.Msg) { m.SetIxfr("cluster.local.", 1, "ns.", "host.") }), dns.RcodeRefused},
-		{"class CHAOS", wireOf(t, qclass(dns.ClassCHAOS)), dns.RcodeRefused},
-		{"class ANY", wireOf(t, qclass(dns.ClassANY)), dns.RcodeRefused},
-		{"type ANY", wireOf(t, qtype(dns.TypeANY)), dns.RcodeSuccess},
+		{"two OPT records", wireOf(tb, func(m *dns.Msg) { m.SetEdns0(1232, false); m.Extra = append(m.Extra, m.Extra[0]) }), dns.RcodeFormatError},
+		{"an OPT record with a name", wireOf(tb, opt(func(o *dns.OPT) { o.Hdr.Name = "x." })), dns.RcodeFormatError},
+		{"EDNS version 1", wireOf(tb, opt(func(o *dns.OPT) { o.SetVersion(1) })), dns.RcodeBadVers},
+		{"IQUERY", wireOf(tb, opcode(dns.OpcodeIQuery)), dns.RcodeNotImplemented},
+		{"STATUS", wireOf(tb, opcode(dns.OpcodeStatus)), dns.RcodeNotImplemented},
+		{"NOTIFY", wireOf(tb, opcode(dns.OpcodeNotify)), dns.RcodeNotImplemented},
+		{"UPDATE", wireOf(tb, opcode(dns.OpcodeUpdate)), dns.RcodeNotImplemented},
+		{"AXFR", wireOf(tb, qtype(dns.TypeAXFR)), dns.RcodeRefused},
+		{"IXFR", wireOf(tb, func(m *dns.Msg) { m.SetIxfr("cluster.local.", 1, "ns.", "host.") }), dns.RcodeRefused},
+		{"class CHAOS", wireOf(tb, qclass(dns.ClassCHAOS)), dns.RcodeRefused},
+		{"class ANY", wireOf(tb, qclass(dns.ClassANY)), dns.RcodeRefused},
+		{"type ANY", wireOf(tb, qtype(dns.TypeANY)), dns.RcodeSuccess},
 	}
 }
 

@@ -1,6 +1,8 @@
 package dns
 
 import (
+	"slices"
+
 	"github.com/miekg/dns"
 )
 
@@ -71,5 +73,5 @@ func (q *query) withOPT(extra []dns.RR) []dns.RR {
 	if q.do {
 		opt.SetDo()
 	}
-	return append(extra[:len(extra):len(extra)], opt)
+	return append(slices.Clip(extra), opt)
 }

@@ -99,11 +99,11 @@ func snapshotOf(services []*model.Service) *model.Snapshot {
 	return &model.Snapshot{Services: m.With(changes), Namespaces: map[string]struct{}{"testns": {}, "kube-system": {}, "emptyns": {}}}
 }
 
-func viewOf(t testing.TB, services []*model.Service) *View {
-	t.Helper()
+func viewOf(tb testing.TB, services []*model.Service) *View {
+	tb.Helper()
 	v, err := New(Options{Domain: "cluster.local", TTL: 5, Pods: PodsInsecure, Server: kubeDNS})
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
 	return v.Next(snapshotOf(services), 1499347823)
 }
