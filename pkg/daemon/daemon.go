@@ -135,13 +135,7 @@ func startDNS(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.Signpost
 		return health.Check{}, fmt.Errorf("dns: %w", err)
 	}
 	group.Go(func() error { return server.Run(ctx) })
-	return health.Check{Name: "names", Check: func() error {
-		s := watched.Snapshot()
-		if s == nil {
-			return errors.New("waiting for the watch cache")
-		}
-		return missingAddress(nameServerAddresses(&cfg.DNS, s), server.Serving())
-	}}, nil
+	return health.Check{Name: "names", Check: server.Ready}, nil
 }
 
 // forEachSnapshot calls f with the newest Snapshot after each publication.

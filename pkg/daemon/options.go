@@ -1,10 +1,8 @@
 package daemon
 
 import (
-	"fmt"
 	"log/slog"
 	"net/netip"
-	"slices"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -69,17 +67,6 @@ func nameServerAddresses(cfg *v1alpha1.DNS, s *model.Snapshot) []netip.AddrPort 
 		out = append(out, netip.AddrPortFrom(ip, dnsPort))
 	}
 	return out
-}
-
-// missingAddress names one of wanted that is not among served. It does not hold
-// a node up that there is no DNS Service: some clusters have none.
-func missingAddress(wanted, served []netip.AddrPort) error {
-	for _, w := range wanted {
-		if !slices.Contains(served, w) {
-			return fmt.Errorf("not answered at %s yet", w)
-		}
-	}
-	return nil
 }
 
 // prefixes and addrPorts read what validation has accepted.
