@@ -162,6 +162,9 @@ func (p *Proxy) Programmed() uint64 { return p.programmed.Load() }
 func (p *Proxy) SetLocalListeners(at []netip.AddrPort) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if slices.Equal(p.listeners, at) {
+		return
+	}
 	p.listeners = slices.Clone(at)
 	select {
 	case p.relisten <- struct{}{}:

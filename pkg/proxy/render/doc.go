@@ -34,13 +34,15 @@
 // packets whose source is no pod, the last one takes the mark off those that no
 // Service took.
 //
-// In table filter a packet to a cluster IP and Service port is rejected if it
-// gets there at all: had there been an endpoint, it would not have that
-// destination any more. So these rules do not depend on endpoints either, there is no
-// moment in which a Service has lost its endpoints in one table and has not
-// yet got its reject in the other, and a packet that slipped past translation
-// cannot leave the node and leave a useless connection entry behind. NodePorts
-// are different, as a host may have a process on the same port: they are
-// rejected only while they have no endpoint, like kube-proxy does; there is no
-// gap for them because a packet to the node itself has nowhere to leak to.
+// In table filter a packet to a cluster IP is rejected if it gets there at all: had
+// there been an endpoint, it would not have that destination any more. Where the
+// range is known that cluster IPs come from, that is one rule; where it is not,
+// it is one per Service port, in a tree of its own. Either way these rules do
+// not depend on endpoints: there is no moment in which a Service has lost its
+// endpoints in one table and has not yet got its reject in the other, and a
+// packet that slipped past translation cannot leave the node and leave a useless
+// connection entry behind. NodePorts are different, as a host may have a process
+// on the same port: they are rejected only while they have no endpoint, like
+// kube-proxy does; there is no gap for them because a packet to the node itself
+// has nowhere to leak to.
 package render

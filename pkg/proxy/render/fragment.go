@@ -21,7 +21,7 @@ type fragment struct {
 // fragment never fails: what cannot be rendered is left out and named.
 func (f *facts) fragment(svc *model.Service) *fragment {
 	out := &fragment{}
-	if svc.Headless || svc.ExternalName != "" || svc.OtherProxy {
+	if svc.Headless || svc.ExternalName != "" {
 		return out
 	}
 	vips := f.vips(svc, out)
@@ -30,6 +30,10 @@ func (f *facts) fragment(svc *model.Service) *fragment {
 	}
 	if !safe(svc.Namespace) || !safe(svc.Name.Name) {
 		out.problem("metadata.name", "has a character that no rule may contain")
+		return out
+	}
+	if svc.OtherProxy {
+		out.entries = f.leaveAlone(svc.Name, vips)
 		return out
 	}
 	for i, port := range svc.Ports {

@@ -36,6 +36,7 @@ func goldens() []golden {
 			c.ClusterCIDRs = append(c.ClusterCIDRs, prefix("10.9.0.0/16"))
 			c.NodePortAddresses = []netip.Prefix{prefix("192.168.0.0/16"), prefix("172.16.0.0/12")}
 			c.LocalListeners = []netip.AddrPort{addrPort("10.96.0.10:80"), addrPort("169.254.20.10:53")}
+			c.ServiceCIDRs = []netip.Prefix{prefix("10.96.0.0/16")}
 			c.LocalhostNodePorts = false
 			c.MasqueradeBit = 3
 		}, []*model.Service{web, withNodePort(with(service("sctp", "10.96.0.12"), func(s *model.Service) { s.Ports[0].Protocol = model.SCTP }), 30099)}},

@@ -65,7 +65,11 @@ func TestIncrementalIsFull(t *testing.T) {
 		for _, family := range []ruleset.Family{ruleset.IPv4, ruleset.IPv6} {
 			t.Run(fmt.Sprint(seed, " ", family), func(t *testing.T) {
 				rng := rand.New(rand.NewPCG(seed, 7))
-				r := render.New(family, config(), node())
+				cfg := config()
+				if seed%2 == 1 {
+					cfg.ServiceCIDRs = []netip.Prefix{prefix("10.96.0.0/15"), prefix("fd00::/109")}
+				}
+				r := render.New(family, cfg, node())
 				fake := iptablestest.New(family)
 				if err := fake.Load(r.Set(), r.Hooks()); err != nil {
 					t.Fatal(err)
@@ -86,13 +90,13 @@ func TestIncrementalIsFull(t *testing.T) {
 					if err := fake.Restore(t.Context(), ruleset.Diff(was, now).Text()); err != nil {
 						t.Fatalf("the difference is refused: %v\n%s", err, ruleset.Diff(was, now).Text())
 					}
-					full := render.Render(family, config(), node(), &m)
-					if diff := cmp.Diff(ruleset.Replace(full.Set, nil).Text(), ruleset.Replace(now, nil).Text()); diff != "" {
-						t.Fatalf("(-full +incremental):\n%s", diff)
+					full := render.Render(family, cfg, node(), &m)
+					if want, got := ruleset.Replace(full.Set, nil).Text(), ruleset.Replace(now, nil).Text(); want != got {
+						t.Fatalf("(-full +incremental):\n%s", cmp.Diff(want, got))
 					}
 					for n := range m.All() {
-						if diff := cmp.Diff(full.Problems[n], r.Problems(n)); diff != "" {
-							t.Fatalf("problems of %s (-full +incremental):\n%s", n, diff)
+						if want, got := full.Problems[n], r.Problems(n); !slices.Equal(want, got) {
+							t.Fatalf("problems of %s: incremental %v, full %v", n, got, want)
 						}
 					}
 				}
@@ -144,6 +148,7 @@ func TestAChangeCostsTheChange(t *testing.T) {
 // TestRuleBudget fails when the number of rules per Service and endpoint
 // changes, so that what it costs is decided and does not just happen.
 func TestRuleBudget(t *testing.T) {
+	cfg := config()
 	count := func(services, endpoints int, nodePort bool) int {
 		all := map[model.Name]*model.Service{}
 		for i := range services {
@@ -159,7 +164,7 @@ func TestRuleBudget(t *testing.T) {
 		}
 		var m model.ServiceMap
 		m = m.With(all)
-		set := render.Render(ruleset.IPv4, config(), node(), &m).Set
+		set := render.Render(ruleset.IPv4, cfg, node(), &m).Set
 		return set.Rules(ruleset.NAT) + set.Rules(ruleset.Filter) + set.Rules(ruleset.Raw)
 	}
 	none := count(0, 0, false)
@@ -181,6 +186,11 @@ func TestRuleBudget(t *testing.T) {
 		if withPorts := count(tt.services, tt.endpoints, true) - none - got; withPorts != extra+tt.services*perService {
 			t.Errorf("%d Services of %d endpoints: node ports take %d rules, budget %d", tt.services, tt.endpoints, withPorts, extra+tt.services*perService)
 		}
+	}
+	// Where the range of the cluster IPs is known, one rule rejects for all.
+	cfg.ServiceCIDRs = []netip.Prefix{prefix("10.96.0.0/16")}
+	if got, want := count(10, 3, false), none+1+5+10*(1+3); got != want {
+		t.Errorf("10 Services of 3 endpoints in a known range: %d rules, budget %d", got, want)
 	}
 }
 

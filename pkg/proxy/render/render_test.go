@@ -116,6 +116,7 @@ func TestPackets(t *testing.T) {
 	web := func() *model.Service {
 		return withNodePort(service("web", "10.96.0.10", "10.0.1.1", "10.0.2.2"), 30080)
 	}
+	range4 := func(c *render.Config) { c.ServiceCIDRs = []netip.Prefix{prefix("10.96.0.0/16"), prefix("fd00::/108")} }
 	empty := func() *model.Service { return withNodePort(service("empty", "10.96.0.11"), 30081) }
 	tests := []struct {
 		name     string
@@ -187,6 +188,22 @@ func TestPackets(t *testing.T) {
 		{name: "masquerade all", cfg: func(c *render.Config) { c.MasqueradeAll = true },
 			services: []*model.Service{service("one", "10.96.0.10", "10.0.2.2")}, hop: hop{pod, "10.0.1.9", "tcp", "10.96.0.10:80"},
 			want: "1.00 forward 10.0.2.2:8080 masqueraded\n"},
+		{name: "known range: endpoints", cfg: range4, services: []*model.Service{web()}, hop: hop{pod, "10.0.1.1", "tcp", "10.96.0.10:80"},
+			want: "0.50 forward 10.0.1.1:8080 masqueraded\n0.50 forward 10.0.2.2:8080\n"},
+		{name: "known range: no endpoints", cfg: range4, services: []*model.Service{web(), empty()}, hop: hop{pod, "10.0.1.9", "tcp", "10.96.0.11:80"},
+			want: "1.00 reject\n"},
+		{name: "known range: no such port", cfg: range4, services: []*model.Service{web()}, hop: hop{host, "192.168.1.10", "tcp", "10.96.0.10:81"},
+			want: "1.00 reject\n"},
+		{name: "known range: no such Service", cfg: range4, services: []*model.Service{web()}, hop: hop{outside, "172.16.0.1", "udp", "10.96.200.1:53"},
+			want: "1.00 reject\n"},
+		{name: "known range: no such Service, IPv6", cfg: range4, family: ruleset.IPv6, services: []*model.Service{web()}, hop: hop{pod, "fd02::1", "udp", "[fd00::9]:53"},
+			want: "1.00 reject\n"},
+		{name: "outside of the known range", cfg: range4, services: []*model.Service{service("far", "10.97.0.1")}, hop: hop{pod, "10.0.1.9", "tcp", "10.97.0.1:80"},
+			want: "1.00 reject\n"},
+		{name: "outside of the known range, no such Service", cfg: range4, services: []*model.Service{service("far", "10.97.0.1")}, hop: hop{pod, "10.0.1.9", "tcp", "10.97.0.2:80"},
+			want: "1.00 forward 10.97.0.2:80\n"},
+		{name: "known range: another proxy's", cfg: range4, services: []*model.Service{web(), with(service("o", "10.96.0.12", "10.0.2.2"), func(s *model.Service) { s.OtherProxy = true })},
+			hop: hop{pod, "10.0.1.9", "tcp", "10.96.0.12:80"}, want: "1.00 forward 10.96.0.12:80\n"},
 		{name: "headless", services: []*model.Service{with(service("h", "10.96.0.10", "10.0.2.2"), func(s *model.Service) { s.Headless = true })},
 			hop: hop{pod, "10.0.1.9", "tcp", "10.96.0.10:80"}, want: "1.00 forward 10.96.0.10:80\n"},
 		{name: "another proxy's", services: []*model.Service{with(service("o", "10.96.0.10", "10.0.2.2"), func(s *model.Service) { s.OtherProxy = true })},
@@ -292,8 +309,11 @@ func TestLocalListener(t *testing.T) {
 		{"socket, no endpoints, from the node", dns(), true, true, host, "1.00 deliver 10.96.0.10:53\n"},
 		{"no address, no endpoints", dns(), false, false, pod, "1.00 reject\n"},
 	}
-	for _, tt := range tests {
+	for i, tt := range append(tests, tests...) {
 		t.Run(tt.name, func(t *testing.T) {
+			if i >= len(tests) { // and all again in a known range
+				cfg.ServiceCIDRs = []netip.Prefix{prefix("10.96.0.0/12")}
+			}
 			fake := load(t, ruleset.IPv4, cfg, tt.svc)
 			if tt.local {
 				fake.Local = append(fake.Local, addr("10.96.0.10"))

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/signpost-dev/signpost/pkg/model"
@@ -103,23 +104,40 @@ func (f *facts) markOffCluster() (head, tail []ruleset.Rule) {
 }
 
 // clusterIP returns the entries for a cluster IP and port: what is translated,
-// and what is rejected if it was not.
+// and what is rejected if it was not. The latter is nothing where the range is
+// known that cluster IPs come from, as that is rejected as a whole.
 func (f *facts) clusterIP(name model.ServicePortName, proto string, vip netip.Addr, port uint16, chain string) []entry {
 	match := fmt.Sprintf("-d %s -p %s -m %s --dport %d", hostPrefix(vip), proto, proto, port)
 	order := addrOrder(vip) + proto + portOrder(port)
+	out := []entry{{f.leaf(ruleset.NAT, vip), order, ruleset.Rule(match + f.comment(name.String()) + " -g " + chain), name, "spec.clusterIPs"}}
+	if f.inServiceCIDR(vip) {
+		return out
+	}
 	reject := match + f.comment(name.String()+" without endpoints")
-	for _, l := range f.listeners {
-		if l == netip.AddrPortFrom(vip, port) {
-			// The node may have the address, and then either a socket there or a
-			// kernel that rejects without being told.
-			reject += " -m addrtype ! --dst-type LOCAL"
+	if slices.Contains(f.listeners, netip.AddrPortFrom(vip, port)) {
+		// The node may have the address, and then either a socket there or a
+		// kernel that rejects without being told.
+		reject += " -m addrtype ! --dst-type LOCAL"
+	}
+	return append(out, entry{f.leaf(ruleset.Filter, vip), order, ruleset.Rule(reject + " -j REJECT"), name, ""})
+}
+
+func (f *facts) inServiceCIDR(a netip.Addr) bool {
+	return slices.ContainsFunc(f.ServiceCIDRs, func(p netip.Prefix) bool { return p.Contains(a) })
+}
+
+// leaveAlone returns the entries that keep what is meant for another proxy's Service
+// from being rejected with the range that its address is in.
+func (f *facts) leaveAlone(n model.Name, vips []netip.Addr) []entry {
+	var out []entry
+	for _, vip := range vips {
+		if f.inServiceCIDR(vip) {
+			out = append(out, entry{f.root(ruleset.Filter), "0" + addrOrder(vip),
+				ruleset.Rule("-d " + hostPrefix(vip) + f.comment(n.String()+" has another proxy") + " -j RETURN"),
+				model.ServicePortName{Name: n}, ""})
 		}
 	}
-	const field = "spec.clusterIPs"
-	return []entry{
-		{f.leaf(ruleset.NAT, vip), order, ruleset.Rule(match + f.comment(name.String()) + " -g " + chain), name, field},
-		{f.leaf(ruleset.Filter, vip), order, ruleset.Rule(reject + " -j REJECT"), name, ""},
-	}
+	return out
 }
 
 func portOrder(p uint16) string { return string(binary.BigEndian.AppendUint16(nil, p)) }
