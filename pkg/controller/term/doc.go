@@ -1,0 +1,11 @@
+// Package term lets one of several processes do a piece of work at a time, for
+// one term after another: campaign for a lease, do the work while the lease is
+// held, drain, campaign again.
+//
+// What is lost with the lease is the term, never the process: whatever else the
+// process does (here, the packets and names of its node) goes on without a
+// leader and without an API server.
+//
+// It must not import the work that is done in a term, nor any other room of the
+// house: the daemon hands it a function.
+package term

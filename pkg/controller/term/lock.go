@@ -1,0 +1,94 @@
+package term
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"k8s.io/client-go/tools/leaderelection/resourcelock"
+)
+
+// lock makes a Lease safe to lose and to give back.
+//
+// When renewals fail, client-go first tries to give the Lease back and tells the
+// work afterwards; it does not ask whether the work has ended, and overwrites
+// whoever holds the Lease by then. So the lock itself watches the renewals and
+// tells the work in time, and lets the Lease be given back only after it.
+//
+// It also bounds each request, so that a connection on which nothing comes back
+// leaves time for another try. An election uses it from one goroutine.
+type lock struct {
+	resourcelock.Interface
+	timeout time.Duration
+	// lose is called when there was no renewal for limit.
+	lose  func()
+	limit time.Duration
+	timer *time.Timer // nil as long as the Lease was never ours
+	// drained is closed when no work of this term runs any more.
+	drained <-chan struct{}
+	// holder is who held the Lease when it was last read.
+	holder string
+}
+
+// Get reads the Lease.
+func (l *lock) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	defer cancel()
+	record, raw, err := l.Interface.Get(ctx)
+	if err == nil {
+		l.holder = record.HolderIdentity
+	}
+	return record, raw, err
+}
+
+// Create makes the Lease.
+func (l *lock) Create(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
+	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	defer cancel()
+	if err := l.Interface.Create(ctx, record); err != nil {
+		return err
+	}
+	l.renewed(record)
+	return nil
+}
+
+// Update renews the Lease or, if record has no holder, gives it back: not before
+// the work is done, and only if it is ours. Should somebody take it while that
+// waits, the version that was read makes the server refuse.
+func (l *lock) Update(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
+	if record.HolderIdentity == "" {
+		if l.holder != l.Identity() {
+			return fmt.Errorf("the Lease is held by %q now", l.holder)
+		}
+		select {
+		case <-l.drained:
+		case <-ctx.Done():
+			return errors.New("the work of the term is not done yet, so the Lease is left to expire")
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	defer cancel()
+	if err := l.Interface.Update(ctx, record); err != nil {
+		return err
+	}
+	l.renewed(record)
+	return nil
+}
+
+func (l *lock) renewed(record resourcelock.LeaderElectionRecord) {
+	switch {
+	case record.HolderIdentity != l.Identity():
+	case l.timer == nil:
+		l.timer = time.AfterFunc(l.limit, l.lose)
+	default:
+		l.timer.Reset(l.limit)
+	}
+}
+
+// stop ends the watch over the renewals. The election must be over.
+func (l *lock) stop() {
+	if l.timer != nil {
+		l.timer.Stop()
+	}
+}
