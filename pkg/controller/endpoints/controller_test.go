@@ -37,21 +37,21 @@ func TestInformersThatLag(t *testing.T) {
 		}
 		time.Sleep(4 * writeTime)
 		if got := b.onServer(); !maps.Equal(got, ready) {
-			t.Errorf("right after the last change the server has\n%v, want\n%v", got, ready)
+			b.Errorf("right after the last change the server has\n%v, want\n%v", got, ready)
 		}
 		synced := b.syncs()
 		writes := b.total()
 		time.Sleep(time.Minute)
 		if b.total() != writes || b.syncs() != synced {
-			t.Errorf("the events of its own writes made it write again")
+			b.Errorf("the events of its own writes made it write again")
 		}
 		for _, kind := range []string{"create *v1.EndpointSlice", "create *v1.Endpoints"} {
 			if n := b.count(kind); n != 1 {
-				t.Errorf("%s: %d times", kind, n)
+				b.Errorf("%s: %d times", kind, n)
 			}
 		}
 		if n := testutil.ToFloat64(b.controller.metrics.writes.WithLabelValues("EndpointSlice", "update", resultBehind)); n != 0 {
-			t.Errorf("%v writes were refused as planned from an old state", n)
+			b.Errorf("%v writes were refused as planned from an old state", n)
 		}
 	})
 }
@@ -64,15 +64,15 @@ func TestNoKeyIsGivenUp(t *testing.T) {
 		b.start(1)
 		time.Sleep(time.Hour)
 		if n := tries.Load(); n < 3600/30 {
-			t.Errorf("only %d tries in an hour", n)
+			b.Errorf("only %d tries in an hour", n)
 		}
 		b.setFail(nil)
 		time.Sleep(maxBackoff + time.Second)
 		if got := b.onServer(); !got["10.0.0.1"] {
-			t.Errorf("the server has %v", got)
+			b.Errorf("the server has %v", got)
 		}
 		if said := b.said(); len(said) == 0 || !strings.Contains(said[0], "FailedToUpdate") || !strings.Contains(said[0], errServer.Error()) {
-			t.Errorf("events are %v", said)
+			b.Errorf("events are %v", said)
 		}
 	})
 }
@@ -87,10 +87,10 @@ func TestOneRefusedServiceDoesNotStopTheOthers(t *testing.T) {
 		b.start(1)
 		time.Sleep(time.Second)
 		if got := b.onServer(); !got["10.0.0.1"] {
-			t.Errorf("the server has %v", got)
+			b.Errorf("the server has %v", got)
 		}
 		if b.controller.queue.NumRequeues(broken) < 2 {
-			t.Error("the broken Service is not tried again")
+			b.Error("the broken Service is not tried again")
 		}
 	})
 }
@@ -105,16 +105,16 @@ func TestBatchPeriod(t *testing.T) {
 			time.Sleep(50 * time.Millisecond)
 		}
 		if n := b.count("update *v1.EndpointSlice"); n != 0 {
-			t.Errorf("%d updates before the period is over", n)
+			b.Errorf("%d updates before the period is over", n)
 		}
 		time.Sleep(time.Second)
 		if n := b.count("update *v1.EndpointSlice"); n != 1 || len(b.onServer()) != 10 {
-			t.Errorf("%d updates, the server has %v", n, b.onServer())
+			b.Errorf("%d updates, the server has %v", n, b.onServer())
 		}
 		b.tell(benchPod(3, 2, false), false)
 		time.Sleep(2 * writeTime)
 		if b.onServer()["10.0.0.4"] {
-			t.Error("a pod that lost its readiness still is ready")
+			b.Error("a pod that lost its readiness still is ready")
 		}
 	})
 }
@@ -127,19 +127,19 @@ func TestWhatNoInformerEverShows(t *testing.T) {
 		b.start(1)
 		time.Sleep(time.Second)
 		var list discoveryv1.EndpointSliceList
-		if err := b.List(t.Context(), &list); err != nil || len(list.Items) != 1 {
-			t.Fatalf("the server has %v, %v", list.Items, err)
+		if err := b.List(b.Context(), &list); err != nil || len(list.Items) != 1 {
+			b.Fatalf("the server has %v, %v", list.Items, err)
 		}
 		time.Sleep(time.Minute)
 		if n := b.count("create *v1.EndpointSlice"); n != 1 {
-			t.Fatalf("%d slices were made", n)
+			b.Fatalf("%d slices were made", n)
 		}
-		if err := b.WithWatch.Delete(t.Context(), &list.Items[0]); err != nil {
-			t.Fatal(err)
+		if err := b.WithWatch.Delete(b.Context(), &list.Items[0]); err != nil {
+			b.Fatal(err)
 		}
 		time.Sleep(overdueAfter + 2*sweepPeriod)
 		if got := b.onServer(); !got["10.0.0.1"] {
-			t.Errorf("the server has %v", got)
+			b.Errorf("the server has %v", got)
 		}
 	})
 }
@@ -163,10 +163,10 @@ func TestProblemsAreToldOnce(t *testing.T) {
 			}
 		}
 		if n := len(told); n == 0 || n > 5 {
-			t.Fatalf("told %d times: %v", n, told)
+			b.Fatalf("told %d times: %v", n, told)
 		}
 		if last := told[len(told)-1]; !strings.Contains(last, "pods[pod-0].spec.containers.ports[web]") || !strings.Contains(last, "and 2 more") {
-			t.Errorf("told: %s", last)
+			b.Errorf("told: %s", last)
 		}
 	})
 }
@@ -178,22 +178,22 @@ func TestServiceUnknownToTheCache(t *testing.T) {
 		b.start(1)
 		time.Sleep(time.Second)
 		svc := benchService()
-		if err := b.Create(t.Context(), svc.DeepCopy()); err != nil {
-			t.Fatal(err)
+		if err := b.Create(b.Context(), svc.DeepCopy()); err != nil {
+			b.Fatal(err)
 		}
 		b.tell(svc, true)
 		time.Sleep(time.Second)
 		if n := b.count("delete *v1.Endpoints"); n != 0 {
-			t.Fatalf("deleted the Endpoints of a Service that exists")
+			b.Fatalf("deleted the Endpoints of a Service that exists")
 		}
-		if err := b.Delete(t.Context(), svc.DeepCopy()); err != nil {
-			t.Fatal(err)
+		if err := b.Delete(b.Context(), svc.DeepCopy()); err != nil {
+			b.Fatal(err)
 		}
 		b.controller.queue.Add(testKey)
 		time.Sleep(time.Second)
-		err := b.Get(t.Context(), testKey, &corev1.Endpoints{})
+		err := b.Get(b.Context(), testKey, &corev1.Endpoints{})
 		if n := b.count("delete *v1.Endpoints"); n != 1 || !apierrors.IsNotFound(err) {
-			t.Errorf("%d deletions; the Endpoints: %v", n, err)
+			b.Errorf("%d deletions; the Endpoints: %v", n, err)
 		}
 	})
 }
