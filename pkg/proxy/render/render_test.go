@@ -171,7 +171,7 @@ func TestPackets(t *testing.T) {
 		},
 			services: []*model.Service{service("x", "10.96.0.10"), web()}, hop: hop{outside, "172.16.0.1", "tcp", "192.168.1.10:30080"},
 			want: "0.50 forward 10.0.1.1:8080 masqueraded\n0.50 forward 10.0.2.2:8080 masqueraded\n"},
-		{name: "endpoint on the node, with the number of the node port", services: []*model.Service{with(withNodePort(service("web", "10.96.0.10", "192.168.1.10"), 8080), func(s *model.Service) {})},
+		{name: "endpoint on the node, with the number of the node port", services: []*model.Service{withNodePort(service("web", "10.96.0.10", "192.168.1.10"), 8080)},
 			hop: hop{outside, "172.16.0.1", "tcp", "192.168.1.10:8080"}, want: "1.00 deliver 192.168.1.10:8080\n"},
 		{name: "no cluster range: this node's pods", cfg: func(c *render.Config) { c.ClusterCIDRs = nil },
 			services: []*model.Service{service("one", "10.96.0.10", "10.0.2.2")}, hop: hop{pod, "10.0.1.9", "tcp", "10.96.0.10:80"},
