@@ -16,8 +16,7 @@ import (
 // whoever holds the Lease by then. So the lock itself watches the renewals and
 // tells the work in time, and lets the Lease be given back only after it.
 //
-// It also bounds each request, so that a connection on which nothing comes back
-// leaves time for another try. An election uses it from one goroutine.
+// It also bounds each request, see bounded. An election uses it from one goroutine.
 type lock struct {
 	resourcelock.Interface
 	timeout time.Duration
@@ -31,9 +30,25 @@ type lock struct {
 	holder string
 }
 
+// campaignTimeout is how long a request of a candidate may take.
+const campaignTimeout = time.Minute
+
+// bounded bounds a request, so that a connection on which nothing comes back
+// leaves time for another try. Who holds the Lease has a deadline and not much
+// time. A candidate has all the time, and does well to stay with its request: a
+// client that waits for a server that is away sends it at the moment of its
+// return, where another try would first sit out a RetryPeriod.
+func (l *lock) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	timeout := campaignTimeout
+	if _, holds := ctx.Deadline(); holds {
+		timeout = l.timeout
+	}
+	return context.WithTimeout(ctx, timeout)
+}
+
 // Get reads the Lease.
 func (l *lock) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	ctx, cancel := l.bounded(ctx)
 	defer cancel()
 	record, raw, err := l.Interface.Get(ctx)
 	if err == nil {
@@ -44,7 +59,7 @@ func (l *lock) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []b
 
 // Create makes the Lease.
 func (l *lock) Create(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
-	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	ctx, cancel := l.bounded(ctx)
 	defer cancel()
 	if err := l.Interface.Create(ctx, record); err != nil {
 		return err
@@ -67,7 +82,7 @@ func (l *lock) Update(ctx context.Context, record resourcelock.LeaderElectionRec
 			return errors.New("the work of the term is not done yet, so the Lease is left to expire")
 		}
 	}
-	ctx, cancel := context.WithTimeout(ctx, l.timeout)
+	ctx, cancel := l.bounded(ctx)
 	defer cancel()
 	if err := l.Interface.Update(ctx, record); err != nil {
 		return err

@@ -363,3 +363,25 @@ func TestOptions(t *testing.T) {
 		})
 	}
 }
+
+// TestACandidateStaysWithItsRequest as long as there is no hurry, see bounded.
+func TestACandidateStaysWithItsRequest(t *testing.T) {
+	l := lock{timeout: 5 * time.Second}
+	renewing, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for _, tt := range []struct {
+		name        string
+		ctx         context.Context
+		least, most time.Duration
+	}{
+		{"campaign", t.Context(), 30 * time.Second, campaignTimeout},
+		{"renewal", renewing, 0, 5 * time.Second},
+	} {
+		ctx, cancel := l.bounded(tt.ctx)
+		deadline, ok := ctx.Deadline()
+		if left := time.Until(deadline); !ok || left < tt.least || left > tt.most {
+			t.Errorf("%s: a request may take %s, want %s to %s", tt.name, left, tt.least, tt.most)
+		}
+		cancel()
+	}
+}
