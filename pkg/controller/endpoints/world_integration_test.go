@@ -105,11 +105,14 @@ func (w *cluster) service(name string, change ...func(*corev1.Service)) *corev1.
 }
 
 // pod makes a pod that is ready.
-func (w *cluster) pod(app string, n int, node string) *corev1.Pod {
+func (w *cluster) pod(app string, n int, node string, change ...func(*corev1.Pod)) *corev1.Pod {
 	w.Helper()
 	p := &corev1.Pod{
 		ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("%s-%d", app, n), Namespace: w.ns, Labels: map[string]string{"app": app}},
 		Spec:       corev1.PodSpec{NodeName: node, Containers: []corev1.Container{{Name: "c", Image: "none"}}},
+	}
+	for _, f := range change {
+		f(p)
 	}
 	w.make(p)
 	w.status(p, true, fmt.Sprintf("10.1.%d.%d", n/250, n%250+1))
