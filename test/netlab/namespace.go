@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"time"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
@@ -111,9 +112,22 @@ func (n *Namespace) Sysctl(name, value string) error {
 	return n.Do(func() error { return os.WriteFile("/proc/sys/net/"+name, []byte(value), 0) })
 }
 
-// AddAddr gives the loopback another address, which makes it one of the node.
+// AddAddr gives the loopback another address, which makes it one of the node. It
+// returns when packets for it are delivered: the kernel makes the route of an IPv6
+// address a moment after the address.
 func (n *Namespace) AddAddr(a netip.Addr) error {
-	return n.addr(a, netlink.AddrAdd)
+	if err := n.addr(a, netlink.AddrAdd); err != nil {
+		return err
+	}
+	return n.Do(func() error {
+		for deadline := time.Now().Add(time.Second); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
+			routes, err := netlink.RouteGet(a.AsSlice())
+			if err == nil && len(routes) > 0 && routes[0].Type == unix.RTN_LOCAL {
+				return nil
+			}
+		}
+		return fmt.Errorf("the kernel has made no local route to %s in %s", a, n.Name)
+	})
 }
 
 // DelAddr takes an address from the loopback.
