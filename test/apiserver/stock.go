@@ -1,7 +1,6 @@
 package apiserver
 
 import (
-	"context"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -19,7 +18,7 @@ type StockControllers struct{ process *process }
 // such as "endpointslice-controller", for tests that compare with it. It may
 // send far more requests than its defaults allow, so that a comparison does not
 // measure those.
-func (s *Server) StartStock(ctx context.Context, controllers ...string) (*StockControllers, error) {
+func (s *Server) StartStock(controllers ...string) (*StockControllers, error) {
 	program := filepath.Join(filepath.Dir(s.programs.apiserver), "kube-controller-manager")
 	if _, err := os.Stat(program); err != nil {
 		return nil, fmt.Errorf("%s is missing: %s", program, advice)

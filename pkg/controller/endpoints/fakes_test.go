@@ -36,7 +36,6 @@ type bench struct {
 	client.WithWatch
 	informers  *informertest.FakeInformers
 	controller *Controller
-	stop       func()
 
 	mu     sync.Mutex
 	made   int

@@ -11,7 +11,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/utils/ptr"
 )
 
 // TestIndexAgainstScan makes random changes and compares each Service's pods
@@ -124,7 +123,7 @@ func TestWhatCountsAsChange(t *testing.T) {
 			p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: status}}
 		}
 	}
-	deleted := func(p *corev1.Pod) { p.DeletionTimestamp = ptr.To(metav1.NewTime(time.Unix(100, 0))) }
+	deleted := func(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.NewTime(time.Unix(100, 0))) }
 	none := func(*corev1.Pod) {}
 	for _, tt := range []struct {
 		name             string

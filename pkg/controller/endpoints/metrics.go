@@ -48,8 +48,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 // register registers *c or, if an earlier term has done so, sets *c to its one.
 func register[T prometheus.Collector](r prometheus.Registerer, c *T) error {
 	err := r.Register(*c)
-	var already prometheus.AlreadyRegisteredError
-	if errors.As(err, &already) {
+	if already, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
 		if have, ok := already.ExistingCollector.(T); ok {
 			*c = have
 			return nil

@@ -55,7 +55,7 @@ func TestChangeFromAndToTheStockControllers(t *testing.T) {
 		}
 	}
 	startStock := func() func() {
-		stock, err := server.StartStock(t.Context(), "endpoints-controller", "endpointslice-controller")
+		stock, err := server.StartStock("endpoints-controller", "endpointslice-controller")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -11,7 +11,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/signpost-dev/signpost/pkg/controller/endpoints/plan"
@@ -117,7 +116,7 @@ func (w *writer) one(ctx context.Context, one plan.Write) error {
 
 func (w *writer) delete(ctx context.Context, o client.Object) error {
 	err := w.options.Client.Delete(ctx, o, client.Preconditions{
-		UID: ptr.To(o.GetUID()), ResourceVersion: ptr.To(o.GetResourceVersion()),
+		UID: new(o.GetUID()), ResourceVersion: new(o.GetResourceVersion()),
 	})
 	if err == nil || apierrors.IsNotFound(err) {
 		w.published.removed(w.key, o, time.Now())

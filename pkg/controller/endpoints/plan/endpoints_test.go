@@ -11,7 +11,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/utils/ptr"
 )
 
 var endpointsOnly = Options{Endpoints: true}
@@ -24,7 +23,7 @@ func TestEndpointsObject(t *testing.T) {
 	w := newWorld(svc).pods(pod(3, notReady), pod(2), pod(1, func(p *corev1.Pod) { p.Spec.Hostname, p.Spec.Subdomain = "web-1", "svc" }), pod(4, terminating))
 	p := w.sync(t, endpointsOnly)
 	address := func(n int, host string) corev1.EndpointAddress {
-		return corev1.EndpointAddress{IP: fmt.Sprint("10.0.0.", n+1), Hostname: host, NodeName: ptr.To("node-1"), TargetRef: targetRef(pod(n))}
+		return corev1.EndpointAddress{IP: fmt.Sprint("10.0.0.", n+1), Hostname: host, NodeName: new("node-1"), TargetRef: targetRef(pod(n))}
 	}
 	want := []Write{{Create, Additions, &corev1.Endpoints{
 		ObjectMeta: metav1.ObjectMeta{

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"time"
 
@@ -28,9 +29,7 @@ func (p *planner) finish() Plan {
 // one where the trigger is not known: an old one would be taken for this write's.
 func (p *planner) stamped(annotations map[string]string) map[string]string {
 	out := make(map[string]string, len(annotations)+1)
-	for k, v := range annotations {
-		out[k] = v
-	}
+	maps.Copy(out, annotations)
 	delete(out, corev1.EndpointsLastChangeTriggerTime)
 	if t := p.trigger.earliest; !t.IsZero() {
 		out[corev1.EndpointsLastChangeTriggerTime] = t.UTC().Format(time.RFC3339Nano)

@@ -12,7 +12,6 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/utils/ptr"
 )
 
 var twoNodes = map[string]string{"node-1": "zone-a", "node-2": ""}
@@ -24,7 +23,7 @@ func TestSliceObject(t *testing.T) {
 	svc := service(func(s *corev1.Service) {
 		s.Labels[corev1.IsHeadlessService] = "lie"
 		s.Labels[discoveryv1.LabelManagedBy] = "lie"
-		s.Spec.Ports[0].AppProtocol = ptr.To("h2c")
+		s.Spec.Ports[0].AppProtocol = new("h2c")
 	})
 	w := newWorld(svc).nodes(twoNodes).pods(
 		pod(1, func(p *corev1.Pod) { p.Spec.Hostname, p.Spec.Subdomain = "web-1", "svc" }))
@@ -40,19 +39,19 @@ func TestSliceObject(t *testing.T) {
 			},
 			Annotations: map[string]string{"endpoints.kubernetes.io/last-change-trigger-time": "2030-01-01T00:02:00Z"},
 			OwnerReferences: []metav1.OwnerReference{{
-				APIVersion: "v1", Kind: "Service", Name: "svc", UID: "svc-uid", Controller: ptr.To(true), BlockOwnerDeletion: ptr.To(true),
+				APIVersion: "v1", Kind: "Service", Name: "svc", UID: "svc-uid", Controller: new(true), BlockOwnerDeletion: new(true),
 			}},
 		},
 		AddressType: discoveryv1.AddressTypeIPv4,
 		Ports: []discoveryv1.EndpointPort{{
-			Name: ptr.To("http"), Protocol: ptr.To(corev1.ProtocolTCP), Port: ptr.To(int32(8080)), AppProtocol: ptr.To("h2c"),
+			Name: new("http"), Protocol: new(corev1.ProtocolTCP), Port: new(int32(8080)), AppProtocol: new("h2c"),
 		}},
 		Endpoints: []discoveryv1.Endpoint{{
 			Addresses:  []string{"10.0.0.2"},
-			Conditions: discoveryv1.EndpointConditions{Ready: ptr.To(true), Serving: ptr.To(true), Terminating: ptr.To(false)},
-			Hostname:   ptr.To("web-1"),
-			NodeName:   ptr.To("node-1"),
-			Zone:       ptr.To("zone-a"),
+			Conditions: discoveryv1.EndpointConditions{Ready: new(true), Serving: new(true), Terminating: new(false)},
+			Hostname:   new("web-1"),
+			NodeName:   new("node-1"),
+			Zone:       new("zone-a"),
 			TargetRef:  &corev1.ObjectReference{Kind: "Pod", Namespace: "ns", Name: "pod-001", UID: "uid-1"},
 		}},
 	}}}
@@ -117,7 +116,7 @@ func TestWhatIsPublished(t *testing.T) {
 				"IPv4 [http/TCP:1] 10.0.0.2=ready,serving", "IPv4 [http/TCP:2] 10.0.0.3=ready,serving"},
 			problems: []string{"pods[pod-003].spec.containers.ports[web]", "pods[pod-004].spec.containers.ports[web]"}},
 		{name: "named port of an init container only if it is restartable", svc: service(named),
-			pods:     []*corev1.Pod{pod(1, initPort(ptr.To(corev1.ContainerRestartPolicyAlways))), pod(2, initPort(nil))},
+			pods:     []*corev1.Pod{pod(1, initPort(new(corev1.ContainerRestartPolicyAlways))), pod(2, initPort(nil))},
 			slices:   []string{"IPv4 [] 10.0.0.3=ready,serving", "IPv4 [http/TCP:7] 10.0.0.2=ready,serving"},
 			problems: []string{"pods[pod-002].spec.containers.ports[web]"}},
 		{name: "unknown node", svc: service(), pods: []*corev1.Pod{pod(1), pod(2, onNode("node-9"))},
@@ -128,7 +127,7 @@ func TestWhatIsPublished(t *testing.T) {
 			slices: []string{"IPv6 []"}},
 		{name: "families missing, headless", svc: service(headless, func(s *corev1.Service) { s.Spec.IPFamilies = nil }),
 			slices: []string{"IPv4 [] headless", "IPv6 [] headless"}},
-		{name: "being deleted: nothing new", svc: service(func(s *corev1.Service) { s.DeletionTimestamp = ptr.To(metav1.NewTime(epoch)) }), pods: []*corev1.Pod{pod(1)}},
+		{name: "being deleted: nothing new", svc: service(func(s *corev1.Service) { s.DeletionTimestamp = new(metav1.NewTime(epoch)) }), pods: []*corev1.Pod{pod(1)}},
 		{name: "no selector", svc: service(func(s *corev1.Service) { s.Spec.Selector = nil }), pods: []*corev1.Pod{pod(1)}},
 		{name: "external name", svc: service(func(s *corev1.Service) { s.Spec.Type = corev1.ServiceTypeExternalName }), pods: []*corev1.Pod{pod(1)}},
 	} {
@@ -180,10 +179,10 @@ func (w *world) summary() []string {
 	return out
 }
 
-func manyPods(n int, change ...func(*corev1.Pod)) []*corev1.Pod {
+func manyPods(n int) []*corev1.Pod {
 	var out []*corev1.Pod
 	for i := range n {
-		out = append(out, pod(i, change...))
+		out = append(out, pod(i))
 	}
 	return out
 }
@@ -284,7 +283,7 @@ func TestWhoseSlicesAreTouched(t *testing.T) {
 		slice("mirrored", func(s *discoveryv1.EndpointSlice) {
 			s.Labels[discoveryv1.LabelManagedBy] = "endpointslicemirroring-controller.k8s.io"
 		}),
-		slice("on-its-way-out", func(s *discoveryv1.EndpointSlice) { s.DeletionTimestamp = ptr.To(metav1.NewTime(epoch)) }),
+		slice("on-its-way-out", func(s *discoveryv1.EndpointSlice) { s.DeletionTimestamp = new(metav1.NewTime(epoch)) }),
 		slice("ours", func(*discoveryv1.EndpointSlice) {}),
 		slice("other-family", func(s *discoveryv1.EndpointSlice) { s.AddressType = discoveryv1.AddressTypeIPv6 }),
 		slice("of-an-earlier-service", func(s *discoveryv1.EndpointSlice) { s.OwnerReferences[0].UID = "earlier" }),

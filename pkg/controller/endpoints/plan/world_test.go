@@ -15,7 +15,6 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/utils/ptr"
 )
 
 var epoch = time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
@@ -88,8 +87,8 @@ func setReady(p *corev1.Pod, ready bool, at time.Time) {
 func notReady(p *corev1.Pod) { setReady(p, false, epoch.Add(3*time.Minute)) }
 
 func terminating(p *corev1.Pod) {
-	p.DeletionTimestamp = ptr.To(metav1.NewTime(epoch.Add(10 * time.Minute)))
-	p.DeletionGracePeriodSeconds = ptr.To(int64(30))
+	p.DeletionTimestamp = new(metav1.NewTime(epoch.Add(10 * time.Minute)))
+	p.DeletionGracePeriodSeconds = new(int64(30))
 }
 
 func (w *world) pods(pods ...*corev1.Pod) *world {

@@ -8,7 +8,6 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
-	"k8s.io/utils/ptr"
 )
 
 func TestJudge(t *testing.T) {
@@ -18,7 +17,7 @@ func TestJudge(t *testing.T) {
 			p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: status, Reason: "TheReason"}}
 		}
 	}
-	terminating := func(p *corev1.Pod) { p.DeletionTimestamp = ptr.To(metav1.NewTime(time.Unix(1, 0))) }
+	terminating := func(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.NewTime(time.Unix(1, 0))) }
 	phase := func(ph corev1.PodPhase) change { return func(p *corev1.Pod) { p.Status.Phase = ph } }
 	ips := func(ips ...corev1.PodIP) change {
 		return func(p *corev1.Pod) { p.Status.PodIP, p.Status.PodIPs = "", ips }
@@ -40,7 +39,7 @@ func TestJudge(t *testing.T) {
 		}
 	}
 	sidecar := func(p *corev1.Pod) {
-		p.Spec.InitContainers = []corev1.Container{{Name: "setup"}, {Name: "mesh", RestartPolicy: ptr.To(corev1.ContainerRestartPolicyAlways)}}
+		p.Spec.InitContainers = []corev1.Container{{Name: "setup"}, {Name: "mesh", RestartPolicy: new(corev1.ContainerRestartPolicyAlways)}}
 		p.Status.InitContainerStatuses = []corev1.ContainerStatus{{Name: "setup", State: ended}, {Name: "mesh", State: running}}
 	}
 	publish := func(s *corev1.Service) { s.Spec.PublishNotReadyAddresses = true }
@@ -85,9 +84,9 @@ func TestJudge(t *testing.T) {
 			want: Verdict{Out, ContainerNotReady, "app", "CrashLoopBackOff", true, off, nil}},
 		{name: "container ended", pod: []change{ready("False"), container(corev1.ContainerStatus{Name: "app", State: ended})},
 			want: Verdict{Out, ContainerNotReady, "app", "OOMKilled", true, off, nil}},
-		{name: "probe fails", pod: []change{ready("False"), container(corev1.ContainerStatus{Name: "app", State: running, Started: ptr.To(true)})},
+		{name: "probe fails", pod: []change{ready("False"), container(corev1.ContainerStatus{Name: "app", State: running, Started: new(true)})},
 			want: Verdict{Out, ContainerNotReady, "app", "readiness probe fails", true, off, nil}},
-		{name: "not started", pod: []change{ready("False"), container(corev1.ContainerStatus{Name: "app", State: running, Started: ptr.To(false)})},
+		{name: "not started", pod: []change{ready("False"), container(corev1.ContainerStatus{Name: "app", State: running, Started: new(false)})},
 			want: Verdict{Out, ContainerNotReady, "app", "startup probe has not succeeded", true, off, nil}},
 		{name: "sidecar not ready; an init container that ended does not matter", pod: []change{ready("False"), sidecar},
 			want: Verdict{Out, ContainerNotReady, "mesh", "readiness probe fails", true, off, nil}},
@@ -144,7 +143,7 @@ func TestAddresses(t *testing.T) {
 }
 
 func TestTargetPort(t *testing.T) {
-	always := ptr.To(corev1.ContainerRestartPolicyAlways)
+	always := new(corev1.ContainerRestartPolicyAlways)
 	pod := &corev1.Pod{Spec: corev1.PodSpec{
 		Containers: []corev1.Container{
 			{Ports: []corev1.ContainerPort{{Name: "web", Protocol: "UDP", ContainerPort: 1}, {Name: "web", Protocol: "TCP", ContainerPort: 2}}},
