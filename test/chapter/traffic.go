@@ -37,9 +37,10 @@ func firstLine(s string) string {
 	return line
 }
 
-// loop makes n requests and counts the answers.
+// loop makes n requests and counts the answers by pod. It ends with the first
+// that fails, and says so: the count will not be n.
 func loop(n int, url string) []string {
-	return []string{"sh", "-c", fmt.Sprintf("for i in $(seq %d); do curl -sS --max-time 5 %s | grep ^pod; done | sort | uniq -c", n, url)}
+	return []string{"sh", "-c", fmt.Sprintf("for i in $(seq %d); do curl -sS --max-time 5 %s || exit; done | grep ^pod | sort | uniq -c", n, url)}
 }
 
 func traffic(ctx context.Context, w *walk) (string, error) {
@@ -170,7 +171,8 @@ func deleteService(ctx context.Context, w *walk) (string, error) {
 	if !strings.Contains(out, "status: NXDOMAIN") {
 		return "", errors.New("the name is still known")
 	}
-	out, err = w.Pod(ctx, "curl", "-sS", "--max-time", "5", "http://"+w.ip+":8080/")
+	// curl does not say whether it was refused or found no way.
+	out, err = w.Pod(ctx, "nc", "-zv", "-w", "5", w.ip, "8080")
 	if err == nil {
 		return "", errors.New("the address still answers")
 	}

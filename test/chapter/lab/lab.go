@@ -66,6 +66,8 @@ func (c *Cluster) open(ctx context.Context) error {
 	}
 	// What a measurement asks must not wait for the client's own limit.
 	c.Config.QPS, c.Config.Burst = 1000, 1000
+	// That Endpoints are deprecated is known, and is why they are looked at.
+	c.Config.WarningHandler = rest.NoWarnings{}
 	if c.Client, err = kubernetes.NewForConfig(c.Config); err != nil {
 		return err
 	}

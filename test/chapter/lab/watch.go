@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -9,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/watch"
@@ -31,11 +33,19 @@ type Changes struct {
 
 	mu      sync.Mutex
 	changes []Change
+	err     error // why it has ended before Stop
 }
 
 // WatchPods collects the changes of readiness of the pods with these labels.
 func (c *Cluster) WatchPods(ctx context.Context, namespace, selector string) (*Changes, error) {
-	w, err := c.Client.CoreV1().Pods(namespace).Watch(ctx, metav1.ListOptions{LabelSelector: selector})
+	// From a list on: a watch from "now" has to wait until the API server's own
+	// cache knows what is now, which it gives up after three seconds if its etcd
+	// is an old one.
+	list, err := c.Client.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
+	if err != nil {
+		return nil, fmt.Errorf("list pods: %w", err)
+	}
+	w, err := c.Client.CoreV1().Pods(namespace).Watch(ctx, metav1.ListOptions{LabelSelector: selector, ResourceVersion: list.ResourceVersion})
 	if err != nil {
 		return nil, fmt.Errorf("watch pods: %w", err)
 	}
@@ -51,8 +61,13 @@ func (c *Cluster) WatchPods(ctx context.Context, namespace, selector string) (*C
 // WatchEndpoints collects the changes of readiness of the endpoints of a
 // Service whose endpoints are in one EndpointSlice.
 func (c *Cluster) WatchEndpoints(ctx context.Context, namespace, service string) (*Changes, error) {
+	ofService := discoveryv1.LabelServiceName + "=" + service
+	list, err := c.Client.DiscoveryV1().EndpointSlices(namespace).List(ctx, metav1.ListOptions{LabelSelector: ofService})
+	if err != nil {
+		return nil, fmt.Errorf("list endpoint slices: %w", err)
+	}
 	w, err := c.Client.DiscoveryV1().EndpointSlices(namespace).Watch(ctx,
-		metav1.ListOptions{LabelSelector: discoveryv1.LabelServiceName + "=" + service})
+		metav1.ListOptions{LabelSelector: ofService, ResourceVersion: list.ResourceVersion})
 	if err != nil {
 		return nil, fmt.Errorf("watch endpoint slices: %w", err)
 	}
@@ -79,6 +94,10 @@ func collect(w watch.Interface, read func(o runtime.Object, deleted bool) map[st
 		last := map[string]bool{}
 		for event := range w.ResultChan() {
 			now := time.Now()
+			if event.Type == watch.Error {
+				c.fail(apierrors.FromObject(event.Object))
+				return
+			}
 			for name, ready := range read(event.Object, event.Type == watch.Deleted) {
 				if was, known := last[name]; known && was == ready {
 					continue
@@ -91,6 +110,12 @@ func collect(w watch.Interface, read func(o runtime.Object, deleted bool) map[st
 		}
 	}()
 	return c
+}
+
+func (c *Changes) fail(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.err = fmt.Errorf("the watch has ended: %w", err)
 }
 
 // After returns the first change of the pod to ready that was told after t.
@@ -110,7 +135,9 @@ func (c *Changes) Await(ctx context.Context, limit time.Duration, t time.Time, p
 	err := Eventually(ctx, limit, func() error {
 		var ok bool
 		if found, ok = c.After(t, pod, ready); !ok {
-			return fmt.Errorf("%s has not become ready=%v", pod, ready)
+			c.mu.Lock()
+			defer c.mu.Unlock()
+			return errors.Join(fmt.Errorf("%s has not become ready=%v", pod, ready), c.err)
 		}
 		return nil
 	})

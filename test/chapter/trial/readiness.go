@@ -171,18 +171,21 @@ func (b *Bench) Readiness(ctx context.Context, n int, rate float64, report func(
 // beginning. The truth, the commit, lies between the two.
 func (b *Bench) WatchDelay(ctx context.Context, n int) (fromAnswer, fromBegin []time.Duration, err error) {
 	pods := b.Client.CoreV1().Pods(b.Namespace)
-	w, err := pods.Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + client})
+	now, err := pods.Get(ctx, client, metav1.GetOptions{})
+	if err != nil {
+		return nil, nil, err
+	}
+	w, err := pods.Watch(ctx, metav1.ListOptions{FieldSelector: "metadata.name=" + client, ResourceVersion: now.ResourceVersion})
 	if err != nil {
 		return nil, nil, err
 	}
 	defer w.Stop()
-	told := make(chan time.Time, n+1) // one for the state at the beginning
+	told := make(chan time.Time, n)
 	go func() {
 		for range w.ResultChan() {
 			told <- time.Now()
 		}
 	}()
-	<-told
 	for i := range n {
 		begin := time.Now()
 		patch := fmt.Sprintf(`{"metadata":{"annotations":{"signpost.dev/trial":"%d-%d"}}}`, begin.UnixNano(), i)
