@@ -78,9 +78,23 @@ func (r *record) imported(node, image string) string {
 	return r.Imported[node][image]
 }
 
-// ownedBy returns nil if the cluster is this checkout's, else a sentence.
+// dead says that none of the cluster's processes runs: they were killed, or the
+// machine was started anew. What is left then serves nobody.
+func (r *record) dead() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, p := range r.Processes {
+		if p.alive() {
+			return false
+		}
+	}
+	return true
+}
+
+// ownedBy returns nil if the checkout may change the cluster, as it is its own or
+// dead, else a sentence.
 func (r *record) ownedBy(checkout, dir string) error {
-	if r.Checkout == checkout {
+	if r.Checkout == checkout || r.dead() {
 		return nil
 	}
 	return fmt.Errorf("the cluster in %s belongs to the checkout %s, since %s; to remove it: (cd %s && go run ./hack/cluster down), or from here: go run ./hack/cluster down --force",

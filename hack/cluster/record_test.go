@@ -54,7 +54,14 @@ func TestRecord(t *testing.T) {
 // does not change its kind silently.
 func TestClaim(t *testing.T) {
 	dir := t.TempDir()
-	written := &record{Checkout: "/home/ada/signpost", Proxy: kubeProxy, DNS: nobody, file: paths{dir}.record()}
+	self, err := identify(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	written := &record{
+		Checkout: "/home/ada/signpost", Proxy: kubeProxy, DNS: nobody,
+		Processes: map[string]process{"etcd": self}, file: paths{dir}.record(),
+	}
 	if err := written.change(func() {}); err != nil {
 		t.Fatal(err)
 	}
@@ -78,6 +85,35 @@ func TestClaim(t *testing.T) {
 				t.Errorf("claim() = %v, want an error that says %q", err, tt.problem)
 			}
 		})
+	}
+}
+
+// TestClaimDead holds that a cluster of which nothing runs is in nobody's way:
+// that of a checkout which is on another machine by now, for example.
+func TestClaimDead(t *testing.T) {
+	dir := t.TempDir()
+	c := &cluster{checkout: "/home/bob/signpost", paths: paths{dir}}
+	if r, err := c.claim("", ""); r != nil || err != nil {
+		t.Errorf("claim() of nothing = %+v, %v", r, err)
+	}
+	self, err := identify(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	self.Start++ // the number is another process's by now
+	dead := &record{
+		Checkout: "/home/ada/signpost", Proxy: kubeProxy, DNS: nobody,
+		Processes: map[string]process{"etcd": self, "node1": {}}, file: paths{dir}.record(),
+	}
+	if err := dead.change(func() {}); err != nil {
+		t.Fatal(err)
+	}
+	r, err := c.claim(signpost, signpost)
+	if err != nil || !r.dead() || r.Checkout != dead.Checkout {
+		t.Errorf("claim() = %+v, %v", r, err)
+	}
+	if err := dead.ownedBy(c.checkout, dir); err != nil {
+		t.Errorf("ownedBy() = %v: nobody can want it to stay", err)
 	}
 }
 

@@ -53,7 +53,7 @@ func up(ctx context.Context, c *cluster, args []string) error {
 	}
 	return c.exclusively(func() error {
 		begin := time.Now()
-		r, err := c.claim(*proxy, *dns)
+		r, err := c.obtain(ctx, *proxy, *dns)
 		if err != nil {
 			return err
 		}
@@ -69,15 +69,37 @@ func up(ctx context.Context, c *cluster, args []string) error {
 	})
 }
 
-// claim returns the record of the cluster to complete, or makes a new one. An
-// empty proxy or dns is that of the cluster that is there, else Signpost.
+// obtain returns the record of the cluster to complete, or of a new one, also in
+// place of one that is dead.
+func (c *cluster) obtain(ctx context.Context, proxy, dns string) (*record, error) {
+	r, err := c.claim(proxy, dns)
+	if err != nil {
+		return nil, err
+	}
+	if r != nil && !r.dead() {
+		return r, nil
+	}
+	if r != nil {
+		c.out.Say("Nothing runs of the cluster that %s made on %s: it is removed, and a new one made.", r.Checkout, r.Created.Format(time.DateTime))
+		if err := c.remove(ctx, r); err != nil {
+			return nil, err
+		}
+	}
+	return c.newRecord(either(proxy, signpost), either(dns, signpost))
+}
+
+// claim returns the record of the cluster that is there, nil if there is none, or
+// says why it is not for this command. An empty proxy or dns is that which it has.
 func (c *cluster) claim(proxy, dns string) (*record, error) {
 	r, err := readRecord(c.paths.record())
 	if errors.Is(err, fs.ErrNotExist) {
-		return c.newRecord(either(proxy, signpost), either(dns, signpost))
+		return nil, nil
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w; remove what is there: go run ./hack/cluster down --force", err)
+	}
+	if r.dead() {
+		return r, nil
 	}
 	if err := r.ownedBy(c.checkout, c.paths.dir); err != nil {
 		return nil, err

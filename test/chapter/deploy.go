@@ -51,7 +51,7 @@ func prepare(ctx context.Context, w *walk) (string, error) {
 	}
 	_, err = w.Client.CoreV1().Pods(namespace).Get(ctx, lab.ClientPod, metav1.GetOptions{})
 	if apierrors.IsNotFound(err) {
-		_, err = w.Kubectl(ctx, "run", lab.ClientPod, "--image=signpost.dev/toolbox:dev", "--image-pull-policy=IfNotPresent", "--restart=Never", "--command", "--", "sleep", "infinity")
+		_, err = w.Kubectl(ctx, "run", lab.ClientPod, "--image=signpost.dev/toolbox:dev", "--image-pull-policy=IfNotPresent", "--command", "--", "sleep", "infinity")
 	}
 	if err != nil {
 		return "", err
