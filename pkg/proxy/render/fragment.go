@@ -3,6 +3,7 @@ package render
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/signpost-dev/signpost/pkg/model"
@@ -75,6 +76,9 @@ func (f *facts) port(svc *model.Service, i int, port model.ServicePort, vips []n
 	}
 	name := model.ServicePortName{Name: svc.Name, Port: port.Name, Protocol: port.Protocol}
 	targets := f.targets(svc, field, port, vips[0], out)
+	if f.listenedAt(vips, port.Port) {
+		targets = f.elsewhere(targets)
+	}
 	chain := f.serviceChain(name, proto, targets)
 	out.chains = append(out.chains, chain)
 	for _, vip := range vips {
@@ -102,6 +106,28 @@ func (f *facts) targets(svc *model.Service, field string, port model.ServicePort
 		kept = append(kept, t)
 	}
 	return kept
+}
+
+// listenedAt reports whether a process of this node may listen at the port of one
+// of the addresses.
+func (f *facts) listenedAt(vips []netip.Addr, port uint16) bool {
+	return slices.ContainsFunc(f.listeners, func(l netip.AddrPort) bool {
+		return l.Port() == port && slices.Contains(vips, l.Addr())
+	})
+}
+
+// elsewhere leaves out the targets on the node itself, if there are others. Rules
+// get packets to a local listener only when it is not there: then whoever
+// should listen has died, and with it nobody is left who would take it out of
+// the rules.
+func (f *facts) elsewhere(targets []model.Target) []model.Target {
+	others := slices.DeleteFunc(slices.Clone(targets), func(t model.Target) bool {
+		return t.Endpoint.Node == f.node.Name || slices.Contains(f.node.Addrs, t.Addr())
+	})
+	if len(others) == 0 {
+		return targets
+	}
+	return others
 }
 
 func (out *fragment) problem(field, message string) {

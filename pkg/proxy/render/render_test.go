@@ -305,6 +305,8 @@ func TestLocalListener(t *testing.T) {
 	}{
 		{"socket", dns("10.0.2.2"), true, true, pod, "1.00 deliver 10.96.0.10:53 untracked\n"},
 		{"no socket", dns("10.0.2.2"), true, false, pod, "1.00 forward 10.0.2.2:8080\n"},
+		{"no socket, one endpoint on this node", dns("192.168.1.10", "10.0.2.2"), true, false, pod, "1.00 forward 10.0.2.2:8080\n"},
+		{"no socket, this node's endpoint only", dns("192.168.1.10"), true, false, pod, "1.00 deliver 192.168.1.10:8080\n"},
 		{"socket, no endpoints", dns(), true, true, pod, "1.00 deliver 10.96.0.10:53 untracked\n"},
 		{"socket, no endpoints, from the node", dns(), true, true, host, "1.00 deliver 10.96.0.10:53\n"},
 		{"no address, no endpoints", dns(), false, false, pod, "1.00 reject\n"},
