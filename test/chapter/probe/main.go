@@ -14,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/miekg/dns"
 )
 
 func main() {
@@ -83,25 +85,34 @@ func asker(target string, timeout time.Duration) (func() string, error) {
 		}
 		return func() string { return get(client, target) }, nil
 	case "dns":
-		var dialer net.Dialer
-		resolver := &net.Resolver{PreferGo: true, Dial: func(ctx context.Context, network, _ string) (net.Conn, error) {
-			return dialer.DialContext(ctx, network, net.JoinHostPort(u.Host, "53"))
-		}}
-		name := strings.Trim(u.Path, "/") + "."
-		return func() string { return lookup(resolver, name, timeout) }, nil
+		client, server := &dns.Client{Timeout: timeout}, net.JoinHostPort(u.Hostname(), either(u.Port(), "53"))
+		name := dns.Fqdn(strings.Trim(u.Path, "/"))
+		return func() string { return lookup(client, server, name) }, nil
 	default:
 		return nil, fmt.Errorf("url %q: the scheme is neither http nor dns", target)
 	}
 }
 
-func lookup(r *net.Resolver, name string, timeout time.Duration) string {
-	ctx, cancel := context.WithTimeout(context.Background(), timeout)
-	defer cancel()
-	addrs, err := r.LookupNetIP(ctx, "ip4", name)
+func either(s, otherwise string) string {
+	if s == "" {
+		return otherwise
+	}
+	return s
+}
+
+// lookup asks once, by UDP from a port of its own. A resolver would ask again,
+// and the one of package net would put all questions of the same name into one.
+func lookup(client *dns.Client, server, name string) string {
+	answer, _, err := client.Exchange(new(dns.Msg).SetQuestion(name, dns.TypeA), server)
 	if err != nil {
 		return failure(err)
 	}
-	return addrs[0].String()
+	for _, rr := range answer.Answer {
+		if a, ok := rr.(*dns.A); ok {
+			return a.A.String()
+		}
+	}
+	return "!" + dns.RcodeToString[answer.Rcode] + "_without_an_address"
 }
 
 // failure writes an error as one field.

@@ -3,13 +3,17 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/miekg/dns"
 )
 
 func TestGet(t *testing.T) {
@@ -36,6 +40,43 @@ func TestGet(t *testing.T) {
 				t.Errorf("got %s, want %s", got, tt.want)
 			}
 		})
+	}
+}
+
+// TestLookup holds that each question is one packet from a port of its own: one
+// that is lost must not count for those beside it.
+func TestLookup(t *testing.T) {
+	socket, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sources := map[string]bool{}
+	server := &dns.Server{PacketConn: socket, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		sources[w.RemoteAddr().String()] = true
+		m := new(dns.Msg).SetReply(q)
+		if q.Question[0].Name == "web.example." {
+			m.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: q.Question[0].Name, Rrtype: dns.TypeA, Class: dns.ClassINET}, A: net.IPv4(10, 96, 0, 7)}}
+		}
+		_ = w.WriteMsg(m)
+	})}
+	done := make(chan error, 1)
+	go func() { done <- server.ActivateAndServe() }()
+	for _, tt := range []struct{ name, want string }{
+		{"web.example", "10.96.0.7"}, {"web.example", "10.96.0.7"}, {"nobody.example", "!NOERROR_without_an_address"},
+	} {
+		ask, err := asker("dns://"+socket.LocalAddr().String()+"/"+tt.name, 5*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := ask(); got != tt.want {
+			t.Errorf("%s: got %s, want %s", tt.name, got, tt.want)
+		}
+	}
+	if err := errors.Join(server.Shutdown(), <-done); err != nil {
+		t.Fatal(err)
+	}
+	if len(sources) != 3 {
+		t.Errorf("three questions came from %v", sources)
 	}
 }
 
