@@ -101,7 +101,8 @@ func TestKilledDaemon(t *testing.T) {
 	if len(k.HTTP.Failed) > 0 {
 		t.Errorf("packets: %d of %d requests failed: %v", len(k.HTTP.Failed), k.HTTP.Total, k.HTTP.Reasons())
 	}
-	if len(k.DNS.Failed) > 0 {
+	// One that the dead process had received but not answered is lost.
+	if len(k.DNS.Failed) > 1 {
 		t.Errorf("names: %d of %d queries failed: %v", len(k.DNS.Failed), k.DNS.Total, k.DNS.Reasons())
 	}
 }
