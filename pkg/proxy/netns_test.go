@@ -55,6 +55,26 @@ func TestRealClusterIP(t *testing.T) {
 	})
 }
 
+// TestRealRefusals holds that each of many connections is refused at once. The
+// kernel limits the ICMP messages to one host to one a second, once it has sent
+// some; whoever is refused by one of these waits for its time-out then.
+func TestRealRefusals(t *testing.T) {
+	eachBackend(t, func(t *testing.T, n *field) {
+		n.start()
+		svc := n.dual(1, 30081)
+		n.publish(svc)
+		for family := range 2 {
+			for _, to := range []netip.AddrPort{vip(svc, family), netip.AddrPortFrom(n.Node.Addrs[family], 30081)} {
+				for range 20 {
+					if n.nobody(n.Outside, "tcp", to); t.Failed() {
+						return
+					}
+				}
+			}
+		}
+	})
+}
+
 // TestRealSources checks who the server sees: the client itself from a pod, the node when the
 // client is off the cluster or the pod itself.
 func TestRealSources(t *testing.T) {

@@ -30,7 +30,7 @@ func needs() []need {
 		{what: "target MARK", table: ruleset.NAT, rule: "-j MARK --set-xmark 0x1/0x1"},
 		{what: "target DNAT", table: ruleset.NAT, rule: "-p tcp -j DNAT --to-destination :1"},
 		{what: "target MASQUERADE", table: ruleset.NAT, rule: "-j MASQUERADE"},
-		{what: "target REJECT", table: ruleset.Filter, rule: "-j REJECT"},
+		{what: "target REJECT", table: ruleset.Filter, rule: "-p tcp -j REJECT --reject-with tcp-reset"},
 		{"match comment", ruleset.NAT, `-m comment --comment "a"`,
 			"rules do not say which Service they belong to", func(k *render.Kernel) { k.Comment = false }},
 		{"match statistic", ruleset.NAT, "-m statistic --mode random --probability 0.5",

@@ -81,7 +81,8 @@ func (f *facts) offClusterRules() []ruleset.Rule {
 func (f *facts) rejectNobodys() []ruleset.Rule {
 	var out []ruleset.Rule
 	for _, p := range f.ofFamily(f.ServiceCIDRs) {
-		out = append(out, ruleset.Rule("-d "+p.String()+" -m addrtype ! --dst-type LOCAL"+f.comment("no Service has this address and port")+" -j REJECT"))
+		match := "-d " + p.String() + " -m addrtype ! --dst-type LOCAL" + f.comment("no Service has this address and port")
+		out = append(out, ruleset.Rule("-p tcp "+match+refuse("tcp")), ruleset.Rule(match+refuse("")))
 	}
 	return out
 }

@@ -187,9 +187,10 @@ func TestRuleBudget(t *testing.T) {
 			t.Errorf("%d Services of %d endpoints: node ports take %d rules, budget %d", tt.services, tt.endpoints, withPorts, extra+tt.services*perService)
 		}
 	}
-	// Where the range of the cluster IPs is known, one rule rejects for all.
+	// Where the range of the cluster IPs is known, one rule rejects for all, and
+	// one resets for TCP.
 	cfg.ServiceCIDRs = []netip.Prefix{prefix("10.96.0.0/16")}
-	if got, want := count(10, 3, false), none+1+5+10*(1+3); got != want {
+	if got, want := count(10, 3, false), none+2+5+10*(1+3); got != want {
 		t.Errorf("10 Services of 3 endpoints in a known range: %d rules, budget %d", got, want)
 	}
 }

@@ -119,7 +119,17 @@ func (f *facts) clusterIP(name model.ServicePortName, proto string, vip netip.Ad
 		// kernel that rejects without being told.
 		reject += " -m addrtype ! --dst-type LOCAL"
 	}
-	return append(out, entry{f.leaf(ruleset.Filter, vip), order, ruleset.Rule(reject + " -j REJECT"), name, ""})
+	return append(out, entry{f.leaf(ruleset.Filter, vip), order, ruleset.Rule(reject + refuse(proto)), name, ""})
+}
+
+// refuse returns the target that tells a client that nobody is there. The kernel
+// sends a host about one ICMP message a second, so of many clients on it most
+// would wait for their time-outs; a reset has no such limit.
+func refuse(proto string) string {
+	if proto == "tcp" {
+		return " -j REJECT --reject-with tcp-reset"
+	}
+	return " -j REJECT"
 }
 
 func (f *facts) inServiceCIDR(a netip.Addr) bool {
@@ -152,7 +162,7 @@ func (f *facts) nodePort(name model.ServicePortName, proto string, port uint16, 
 		ruleset.Rule(match + f.comment(name.String()+" node port") + " -g " + chain), name, "spec.ports.nodePort"}}
 	if !usable {
 		out = append(out, entry{f.nodePortPlace(ruleset.Filter, proto, port), portOrder(port),
-			ruleset.Rule(match + f.comment(name.String()+" without endpoints") + " -j REJECT"), name, ""})
+			ruleset.Rule(match + f.comment(name.String()+" without endpoints") + refuse(proto)), name, ""})
 	}
 	return out
 }
