@@ -36,11 +36,12 @@ type source struct {
 // find their Services and nodes there.
 func (h *handlers) add(ctx context.Context) error {
 	c := h.controller
-	sources := []source{{c.options.Shared, &corev1.Service{}, handler[*corev1.Service]{c.serviceChanged, c.serviceDeleted}}}
+	sources := []source{
+		{c.options.Shared, &corev1.Service{}, handler[*corev1.Service]{c.serviceChanged, c.serviceDeleted}},
+		{c.options.Term, &corev1.Node{}, handler[*corev1.Node]{c.nodeChanged, c.nodeDeleted}},
+	}
 	if c.options.EndpointSlices {
-		sources = append(sources,
-			source{c.options.Term, &corev1.Node{}, handler[*corev1.Node]{c.nodeChanged, c.nodeDeleted}},
-			source{c.options.Shared, &discoveryv1.EndpointSlice{}, handler[*discoveryv1.EndpointSlice]{c.sliceChanged, c.sliceDeleted}})
+		sources = append(sources, source{c.options.Shared, &discoveryv1.EndpointSlice{}, handler[*discoveryv1.EndpointSlice]{c.sliceChanged, c.sliceDeleted}})
 	}
 	if c.options.Endpoints {
 		sources = append(sources, source{c.options.Term, &corev1.Endpoints{}, handler[*corev1.Endpoints]{c.endpointsChanged, c.endpointsDeleted}})
@@ -157,8 +158,10 @@ func (c *Controller) podChanged(_, is *corev1.Pod, _ bool) { c.requeue(c.index.s
 func (c *Controller) podDeleted(was *corev1.Pod) {
 	c.requeue(c.index.deletePod(client.ObjectKeyFromObject(was)))
 }
-func (c *Controller) nodeChanged(_, is *corev1.Node, _ bool) { c.requeue(c.index.setNode(is)) }
-func (c *Controller) nodeDeleted(was *corev1.Node)           { c.index.deleteNode(was.Name) }
+func (c *Controller) nodeChanged(_, is *corev1.Node, _ bool) {
+	c.requeue(c.index.setNode(is, time.Now()))
+}
+func (c *Controller) nodeDeleted(was *corev1.Node) { c.requeue(c.index.deleteNode(was.Name)) }
 
 // requeue lets additions wait for each other, but not removals for anything.
 func (c *Controller) requeue(a affected) {
@@ -167,6 +170,9 @@ func (c *Controller) requeue(a affected) {
 			c.queue.Add(k)
 		} else {
 			c.queue.AddAfter(k, c.options.BatchPeriod)
+		}
+		if a.again > 0 {
+			c.queue.AddAfter(k, a.again)
 		}
 	}
 }

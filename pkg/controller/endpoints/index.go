@@ -3,6 +3,7 @@ package endpoints
 import (
 	"maps"
 	"sync"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -22,9 +23,7 @@ type index struct {
 	mu         sync.Mutex
 	services   map[key]*serviceEntry
 	namespaces map[string]*namespaceEntry
-	// zones has the Nodes that exist, by name, with their zones.
-	zones  map[string]string
-	onNode map[string]map[*podEntry]struct{}
+	nodes      nodes
 }
 
 type serviceEntry struct {
@@ -54,8 +53,7 @@ func newIndex() *index {
 	return &index{
 		services:   map[key]*serviceEntry{},
 		namespaces: map[string]*namespaceEntry{},
-		zones:      map[string]string{},
-		onNode:     map[string]map[*podEntry]struct{}{},
+		nodes:      nodes{byName: map[string]node{}, pods: map[string]map[*podEntry]struct{}{}},
 	}
 }
 
@@ -71,20 +69,24 @@ func (x *index) has(k key) bool {
 	return x.services[k] != nil
 }
 
-// input returns what the index knows for a plan, or false if there is no such
-// Service.
-func (x *index) input(k key) (plan.Input, bool) {
+// input returns what the index knows at a time for a plan, or false if there is
+// no such Service.
+func (x *index) input(k key, now time.Time) (plan.Input, bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	s := x.services[k]
 	if s == nil {
 		return plan.Input{}, false
 	}
-	in := plan.Input{Service: s.service, Pods: make([]*corev1.Pod, 0, len(s.pods)), Zones: map[string]string{}}
+	in := plan.Input{Service: s.service, Pods: make([]*corev1.Pod, 0, len(s.pods)), Zones: map[string]string{}, Dead: map[string]bool{}}
 	for p := range s.pods {
 		in.Pods = append(in.Pods, p.pod)
-		if zone, exists := x.zones[p.pod.Spec.NodeName]; exists {
-			in.Zones[p.pod.Spec.NodeName] = zone
+		name := p.pod.Spec.NodeName
+		if n, exists := x.nodes.byName[name]; exists {
+			in.Zones[name] = n.zone
+			if x.nodes.dead(n, now) {
+				in.Dead[name] = true
+			}
 		}
 	}
 	return in, true
@@ -202,19 +204,30 @@ func join(s *serviceEntry, p *podEntry) {
 type affected struct {
 	keys    []key
 	removes bool
+	// again is when to plan once more, as the passing of time is a change, too; 0
+	// if it is not.
+	again time.Duration
 }
 
 // setPod takes in a new or changed pod.
 func (x *index) setPod(pod *corev1.Pod) affected {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	a := x.replacePod(pod)
+	if verdict.Marked(pod) {
+		a = x.nodes.inTime(a)
+	}
+	return a
+}
+
+func (x *index) replacePod(pod *corev1.Pod) affected {
 	ns := x.namespace(pod.Namespace)
 	p := ns.pods[pod.Name]
 	if p != nil && p.pod.UID != pod.UID {
 		// Deleted and made again, and the watch has seen only the second.
 		gone := x.removePod(ns, p)
 		come := x.addPod(x.namespace(pod.Namespace), pod)
-		return affected{append(gone.keys, come.keys...), true}
+		return affected{keys: append(gone.keys, come.keys...), removes: true}
 	}
 	if p == nil {
 		return x.addPod(ns, pod)
@@ -225,7 +238,7 @@ func (x *index) setPod(pod *corev1.Pod) affected {
 func (x *index) addPod(ns *namespaceEntry, pod *corev1.Pod) affected {
 	p := &podEntry{pod: pod, services: map[*serviceEntry]struct{}{}}
 	ns.pods[pod.Name] = p
-	x.putOnNode(p)
+	x.nodes.put(p)
 	for _, s := range ns.selecting(pod.Labels) {
 		join(s, p)
 	}
@@ -235,9 +248,9 @@ func (x *index) addPod(ns *namespaceEntry, pod *corev1.Pod) affected {
 func (x *index) updatePod(ns *namespaceEntry, p *podEntry, pod *corev1.Pod) affected {
 	was := p.pod
 	if was.Spec.NodeName != pod.Spec.NodeName {
-		x.takeOffNode(p)
+		x.nodes.take(p)
 		p.pod = pod
-		x.putOnNode(p)
+		x.nodes.put(p)
 	}
 	p.pod = pod
 	before := p.services
@@ -280,12 +293,12 @@ func (x *index) deletePod(k key) affected {
 
 func (x *index) removePod(ns *namespaceEntry, p *podEntry) affected {
 	delete(ns.pods, p.pod.Name)
-	x.takeOffNode(p)
+	x.nodes.take(p)
 	for s := range p.services {
 		delete(s.pods, p)
 	}
 	x.tidy(p.pod.Namespace)
-	return affected{keysOf(p.services), true}
+	return affected{keys: keysOf(p.services), removes: true}
 }
 
 // selecting returns the Services that select a pod with these labels.
@@ -307,51 +320,6 @@ func keysOf(services map[*serviceEntry]struct{}) []key {
 		out = append(out, s.key)
 	}
 	return out
-}
-
-func (x *index) putOnNode(p *podEntry) {
-	node := p.pod.Spec.NodeName
-	if node == "" {
-		return
-	}
-	if x.onNode[node] == nil {
-		x.onNode[node] = map[*podEntry]struct{}{}
-	}
-	x.onNode[node][p] = struct{}{}
-}
-
-func (x *index) takeOffNode(p *podEntry) {
-	node := p.pod.Spec.NodeName
-	delete(x.onNode[node], p)
-	if len(x.onNode[node]) == 0 {
-		delete(x.onNode, node)
-	}
-}
-
-// setNode takes in a node and returns the Services whose endpoints it changes:
-// those of its pods, if it is new or has moved to another zone.
-func (x *index) setNode(node *corev1.Node) affected {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	zone := node.Labels[corev1.LabelTopologyZone]
-	if was, known := x.zones[node.Name]; known && was == zone {
-		return affected{}
-	}
-	x.zones[node.Name] = zone
-	touched := map[*serviceEntry]struct{}{}
-	for p := range x.onNode[node.Name] {
-		maps.Copy(touched, p.services)
-	}
-	return affected{keys: keysOf(touched)}
-}
-
-// deleteNode forgets a node. Its pods' Services are not planned again for that:
-// a Node that is deleted while its pods run is as a rule about to come back, and
-// of those that do not, the pods are deleted too.
-func (x *index) deleteNode(name string) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	delete(x.zones, name)
 }
 
 // podChanged says whether an endpoint of the pod may have to change. Unlike the

@@ -73,7 +73,7 @@ func TestIndexAgainstScan(t *testing.T) {
 		case 4:
 			n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprint("node", rng.IntN(2)), Labels: map[string]string{corev1.LabelTopologyZone: fmt.Sprint(rng.IntN(2))}}}
 			nodes[n.Name] = n
-			note(x.setNode(n))
+			note(x.setNode(n, time.Now()))
 		default:
 			p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: k.Namespace, Name: k.Name, UID: types.UID(fmt.Sprint(rng.IntN(2))), Labels: labels(5)}}
 			p.Status.Phase = []corev1.PodPhase{corev1.PodRunning, corev1.PodFailed}[rng.IntN(2)]
@@ -82,7 +82,7 @@ func TestIndexAgainstScan(t *testing.T) {
 			note(x.setPod(p))
 		}
 		for k := range services {
-			in, ok := x.input(k)
+			in, ok := x.input(k, time.Now())
 			if !ok {
 				t.Fatalf("step %d: %v is missing", step, k)
 			}
@@ -110,8 +110,8 @@ func TestIndexAgainstScan(t *testing.T) {
 	for k := range pods {
 		x.deletePod(k)
 	}
-	if len(x.namespaces)+len(x.services)+len(x.onNode) != 0 {
-		t.Errorf("left in an empty index: %v %v %v", x.namespaces, x.services, x.onNode)
+	if len(x.namespaces)+len(x.services)+len(x.nodes.pods) != 0 {
+		t.Errorf("left in an empty index: %v %v %v", x.namespaces, x.services, x.nodes.pods)
 	}
 }
 

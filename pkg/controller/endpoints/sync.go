@@ -47,7 +47,7 @@ func (c *Controller) syncSafely(ctx context.Context, k key) (err error) {
 }
 
 func (c *Controller) sync(ctx context.Context, k key) error {
-	in, exists := c.index.input(k)
+	in, exists := c.index.input(k, time.Now())
 	if !exists {
 		return c.syncDeleted(ctx, k)
 	}

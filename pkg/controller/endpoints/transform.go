@@ -56,7 +56,8 @@ func stripContainers(in []corev1.Container) []corev1.Container {
 	return out
 }
 
-// stripNode keeps the zone. A node's status changes often and is large.
+// stripNode keeps the zone and whether the node lives, but not how lately that was
+// heard: a node's status changes often and is large.
 func stripNode(obj any) (any, error) {
 	n, ok := obj.(*corev1.Node)
 	if !ok {
@@ -67,7 +68,11 @@ func stripNode(obj any) (any, error) {
 	if zone, ok := n.Labels[corev1.LabelTopologyZone]; ok {
 		meta.Labels = map[string]string{corev1.LabelTopologyZone: zone}
 	}
-	return &corev1.Node{ObjectMeta: meta}, nil
+	out := &corev1.Node{ObjectMeta: meta}
+	if ready := nodeReady(n); ready != nil {
+		out.Status.Conditions = []corev1.NodeCondition{{Type: ready.Type, Status: ready.Status, LastTransitionTime: ready.LastTransitionTime}}
+	}
+	return out, nil
 }
 
 func stripMeta(m *metav1.ObjectMeta) metav1.ObjectMeta {

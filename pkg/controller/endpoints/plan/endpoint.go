@@ -63,14 +63,14 @@ func (p *planner) endpoint(pod *corev1.Pod, family corev1.IPFamily) (wanted, boo
 	if len(addresses) == 0 {
 		return wanted{}, false
 	}
-	zone, known := p.Zones[pod.Spec.NodeName]
-	if !known {
+	node, zone := p.node(pod), p.Zones[pod.Spec.NodeName]
+	if !node.Known {
 		p.problem(podField(pod, "spec.nodeName"), fmt.Sprintf("there is no Node %q", pod.Spec.NodeName))
 		if !p.Service.Spec.PublishNotReadyAddresses {
 			return wanted{}, false
 		}
 	}
-	c := verdict.ConditionsOf(p.Service, pod)
+	c := verdict.ConditionsOf(p.Service, pod, node)
 	e := discoveryv1.Endpoint{
 		Addresses:  addresses,
 		Conditions: discoveryv1.EndpointConditions{Ready: &c.Ready, Serving: &c.Serving, Terminating: &c.Terminating},

@@ -70,7 +70,7 @@ func (p *planner) subsets() []corev1.EndpointSubset {
 			continue
 		}
 		s := corev1.EndpointSubset{NotReadyAddresses: address}
-		if publish || verdict.IsReady(pod) {
+		if publish || verdict.Serves(pod, p.node(pod)) {
 			s = corev1.EndpointSubset{Addresses: address}
 		}
 		if len(p.Service.Spec.Ports) == 0 {

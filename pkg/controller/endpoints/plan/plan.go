@@ -8,6 +8,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
+	"github.com/signpost-dev/signpost/pkg/controller/readiness/verdict"
 	"github.com/signpost-dev/signpost/pkg/model"
 )
 
@@ -27,6 +28,8 @@ type Input struct {
 	// Zones has an entry for each existing Node that a pod runs on; its value is
 	// the node's zone, or empty.
 	Zones map[string]string
+	// Dead has those of these Nodes that are taken to be dead, see verdict.Serves.
+	Dead map[string]bool
 	// Slices are all EndpointSlices that bear the Service's name as label, by
 	// whomever they are managed, in any order.
 	Slices []*discoveryv1.EndpointSlice
@@ -134,6 +137,13 @@ type planner struct {
 	// reported holds the fields that have a problem already: the same pod is
 	// looked at once per family.
 	reported map[string]bool
+}
+
+// node returns what is known of the Node that a pod runs on. Of one that is not
+// known nobody can say that it lives.
+func (p *planner) node(pod *corev1.Pod) verdict.Node {
+	_, known := p.Zones[pod.Spec.NodeName]
+	return verdict.Node{Known: known, Dead: !known || p.Dead[pod.Spec.NodeName]}
 }
 
 func (p *planner) add(verb Verb, phase Phase, o Object) {

@@ -51,7 +51,7 @@ const (
 	// ContainerNotReady (Out): the container that is the Subject is not ready.
 	ContainerNotReady Reason = "ContainerNotReady"
 	// NotReady (Out): the Ready condition is not True though containers and gates
-	// are, as when the node's kubelet is silent. Detail has the condition's reason.
+	// are, as when the node is dead. Detail has the condition's reason.
 	NotReady Reason = "NotReady"
 )
 
@@ -78,13 +78,12 @@ type Verdict struct {
 	MissingPorts []string
 }
 
-// Judge returns the verdict on a pod that svc selects. nodeKnown says whether
-// the pod's Node exists.
-func Judge(svc *corev1.Service, pod *corev1.Pod, family corev1.IPFamily, nodeKnown bool) Verdict {
-	if v, unlisted := unlisted(svc, pod, family, nodeKnown); unlisted {
+// Judge returns the verdict on a pod that svc selects and that runs on node.
+func Judge(svc *corev1.Service, pod *corev1.Pod, family corev1.IPFamily, node Node) Verdict {
+	if v, unlisted := unlisted(svc, pod, family, node); unlisted {
 		return v
 	}
-	v := Verdict{Listed: true, Conditions: ConditionsOf(svc, pod), MissingPorts: missingPorts(svc, pod)}
+	v := Verdict{Listed: true, Conditions: ConditionsOf(svc, pod, node), MissingPorts: missingPorts(svc, pod)}
 	switch c := v.Conditions; {
 	case len(v.MissingPorts) > 0 && len(v.MissingPorts) == len(svc.Spec.Ports):
 		v.State, v.Reason = Out, NoPort
@@ -104,7 +103,7 @@ func Judge(svc *corev1.Service, pod *corev1.Pod, family corev1.IPFamily, nodeKno
 }
 
 // unlisted returns the verdict on a pod that gets no endpoint at all.
-func unlisted(svc *corev1.Service, pod *corev1.Pod, family corev1.IPFamily, nodeKnown bool) (Verdict, bool) {
+func unlisted(svc *corev1.Service, pod *corev1.Pod, family corev1.IPFamily, node Node) (Verdict, bool) {
 	switch {
 	case IsFinished(pod):
 		return Verdict{State: Out, Reason: Finished, Subject: string(pod.Status.Phase), Detail: pod.Status.Reason}, true
@@ -112,15 +111,15 @@ func unlisted(svc *corev1.Service, pod *corev1.Pod, family corev1.IPFamily, node
 		return Verdict{State: Out, Reason: NoAddress}, true
 	case len(Addresses(pod, family)) == 0:
 		return Verdict{State: Out, Reason: NoAddressOfFamily, Subject: string(family)}, true
-	case !nodeKnown && !svc.Spec.PublishNotReadyAddresses:
+	case !node.Known && !svc.Spec.PublishNotReadyAddresses:
 		return Verdict{State: Out, Reason: NodeUnknown, Subject: pod.Spec.NodeName}, true
 	}
 	return Verdict{}, false
 }
 
-// ConditionsOf returns the conditions of the pod's endpoint.
-func ConditionsOf(svc *corev1.Service, pod *corev1.Pod) Conditions {
-	c := Conditions{Serving: IsReady(pod), Terminating: pod.DeletionTimestamp != nil}
+// ConditionsOf returns the conditions of the endpoint of a pod that runs on node.
+func ConditionsOf(svc *corev1.Service, pod *corev1.Pod, node Node) Conditions {
+	c := Conditions{Serving: Serves(pod, node), Terminating: pod.DeletionTimestamp != nil}
 	c.Ready = svc.Spec.PublishNotReadyAddresses || (c.Serving && !c.Terminating)
 	return c
 }

@@ -107,7 +107,7 @@ func TestJudge(t *testing.T) {
 			for _, f := range tt.pod {
 				f(pod)
 			}
-			if diff := cmp.Diff(tt.want, Judge(svc, pod, corev1.IPv4Protocol, !tt.unknown)); diff != "" {
+			if diff := cmp.Diff(tt.want, Judge(svc, pod, corev1.IPv4Protocol, Node{Known: !tt.unknown})); diff != "" {
 				t.Errorf("verdict (-want +got):\n%s", diff)
 			}
 		})

@@ -1,0 +1,41 @@
+package verdict
+
+import corev1 "k8s.io/api/core/v1"
+
+// Node is what a verdict depends on of the Node that a pod runs on.
+type Node struct {
+	// Known: there is such a Node.
+	Known bool
+	// Dead: it is taken to be dead, so that what the node controller says of its
+	// pods holds.
+	Dead bool
+}
+
+// Serves says whether the pod can be sent to: it is ready, or would be had the
+// node controller not marked it while its node is not dead.
+//
+// When no kubelet's lease is renewed for 50 s, because the API server was away
+// or the network to it cut, the node controller marks every pod of the cluster
+// unready (kubernetes/kubernetes#105617). The pods answer as before; without
+// this all Services would be empty until each kubelet has looked after its pods.
+func Serves(pod *corev1.Pod, node Node) bool {
+	return IsReady(pod) || !node.Dead && Marked(pod)
+}
+
+// Marked says whether it was the node controller that made the pod unready. Only
+// that one leaves a pod unready whose containers and gates are as they should be:
+// a kubelet derives Ready from these.
+func Marked(pod *corev1.Pod) bool {
+	ready, containers := condition(pod, corev1.PodReady), condition(pod, corev1.ContainersReady)
+	if ready == nil || ready.Status != corev1.ConditionFalse || containers == nil || containers.Status != corev1.ConditionTrue {
+		return false
+	}
+	for _, gate := range pod.Spec.ReadinessGates {
+		c := condition(pod, gate.ConditionType)
+		// A gate that has just become true is one that the kubelet has not seen yet.
+		if c == nil || c.Status != corev1.ConditionTrue || !c.LastTransitionTime.Before(&ready.LastTransitionTime) {
+			return false
+		}
+	}
+	return true
+}
