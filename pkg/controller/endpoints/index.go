@@ -329,7 +329,7 @@ func keysOf(services map[*serviceEntry]struct{}) []key {
 // does not cause a plan with every update of its status.
 func podChanged(was, is *corev1.Pod) bool {
 	return verdict.IsFinished(was) != verdict.IsFinished(is) ||
-		verdict.IsReady(was) != verdict.IsReady(is) ||
+		verdict.IsReady(was) != verdict.IsReady(is) || verdict.Marked(was) != verdict.Marked(is) ||
 		!was.DeletionTimestamp.Equal(is.DeletionTimestamp) ||
 		was.Spec.NodeName != is.Spec.NodeName ||
 		was.Spec.Hostname != is.Spec.Hostname || was.Spec.Subdomain != is.Spec.Subdomain ||
@@ -351,7 +351,8 @@ func sameAddresses(a, b *corev1.Pod) bool {
 // losesTraffic says whether the pod should get less than before.
 func losesTraffic(was, is *corev1.Pod) bool {
 	gets := func(p *corev1.Pod) bool {
-		return verdict.IsReady(p) && p.DeletionTimestamp == nil && !verdict.IsFinished(p)
+		return (verdict.IsReady(p) || verdict.Marked(p)) && p.DeletionTimestamp == nil && !verdict.IsFinished(p)
 	}
-	return (gets(was) && !gets(is)) || (!verdict.IsFinished(was) && verdict.IsFinished(is)) || !sameAddresses(was, is)
+	return (gets(was) && !gets(is)) || (!verdict.IsFinished(was) && verdict.IsFinished(is)) ||
+		was.Status.PodIP != "" && !sameAddresses(was, is)
 }

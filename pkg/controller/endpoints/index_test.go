@@ -123,6 +123,12 @@ func TestWhatCountsAsChange(t *testing.T) {
 			p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: status}}
 		}
 	}
+	marked := func(p *corev1.Pod) {
+		p.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodReady, Status: "False"}, {Type: corev1.ContainersReady, Status: "True"}}
+	}
+	at := func(ip string) func(*corev1.Pod) {
+		return func(p *corev1.Pod) { p.Status.PodIP, p.Status.PodIPs = ip, []corev1.PodIP{{IP: ip}} }
+	}
 	deleted := func(p *corev1.Pod) { p.DeletionTimestamp = new(metav1.NewTime(time.Unix(100, 0))) }
 	none := func(*corev1.Pod) {}
 	for _, tt := range []struct {
@@ -137,7 +143,10 @@ func TestWhatCountsAsChange(t *testing.T) {
 		{"starts to terminate", ready("True"), func(p *corev1.Pod) { ready("True")(p); deleted(p) }, true, true},
 		{"goes on terminating", deleted, func(p *corev1.Pod) { deleted(p); p.ResourceVersion = "2" }, false, false},
 		{"fails while not ready", ready("False"), func(p *corev1.Pod) { ready("False")(p); p.Status.Phase = corev1.PodFailed }, true, true},
-		{"gets an address", none, func(p *corev1.Pod) { p.Status.PodIPs = []corev1.PodIP{{IP: "10.0.0.1"}} }, true, true},
+		{"is found to be unready while it is marked", marked, func(p *corev1.Pod) { marked(p); p.Status.Conditions[1].Status = "False" }, true, true},
+		{"is marked", func(p *corev1.Pod) { marked(p); p.Status.Conditions[0].Status = "True" }, marked, true, false},
+		{"gets its first address", none, func(p *corev1.Pod) { p.Status.PodIP, p.Status.PodIPs = "10.0.0.1", []corev1.PodIP{{IP: "10.0.0.1"}} }, true, false},
+		{"gets another address", at("10.0.0.1"), at("10.0.0.2"), true, true},
 		{"other labels that select it too", none, func(p *corev1.Pod) { p.Labels["x"] = "y" }, false, false},
 		{"labels that do not", none, func(p *corev1.Pod) { p.Labels = nil }, true, true},
 		{"labels that do, at last", func(p *corev1.Pod) { p.Labels = nil }, none, true, false},

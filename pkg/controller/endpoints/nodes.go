@@ -122,11 +122,12 @@ func (x *index) setNode(o *corev1.Node, now time.Time) affected {
 	if !known || was.zone != n.zone {
 		x.nodes.services(o.Name, touched, func(*podEntry) bool { return true })
 	}
-	if was.silent() != n.silent() || was.unwell != n.unwell {
+	fell := was.silent() != n.silent() || was.unwell != n.unwell
+	if fell {
 		x.nodes.services(o.Name, touched, isMarked)
 	}
 	x.markedEverywhere(cutOff, touched)
-	return x.nodes.inTime(affected{keys: keysOf(touched), removes: true})
+	return x.nodes.inTime(affected{keys: keysOf(touched), removes: fell})
 }
 
 // inTime has a change that may be about silent nodes planned again when all that

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/signpost-dev/signpost/pkg/controller/endpoints/plan"
 )
@@ -23,13 +24,19 @@ func nodeThatIs(name string, status corev1.ConditionStatus, since time.Time) *co
 // markedPod is as the node controller leaves a pod that was ready.
 func markedPod(name, on string) *corev1.Pod {
 	return &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name, Labels: map[string]string{"app": name}},
+		ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name, UID: types.UID(name), Labels: map[string]string{"app": name}},
 		Spec:       corev1.PodSpec{NodeName: on},
 		Status: corev1.PodStatus{
 			Phase: corev1.PodRunning, PodIP: "10.0.0.1", PodIPs: []corev1.PodIP{{IP: "10.0.0.1"}},
 			Conditions: []corev1.PodCondition{{Type: corev1.ContainersReady, Status: "True"}, {Type: corev1.PodReady, Status: "False"}},
 		},
 	}
+}
+
+func readyPod(name, on string) *corev1.Pod {
+	p := markedPod(name, on)
+	p.Status.Conditions[1].Status = corev1.ConditionTrue
+	return p
 }
 
 // TestSilentNodes holds when a pod that the node controller has marked is taken
@@ -61,17 +68,21 @@ func TestSilentNodes(t *testing.T) {
 			for i, status := range tt.nodes {
 				x.setNode(nodeThatIs(fmt.Sprint(i), status, start), start)
 				x.setService(serviceOver(fmt.Sprint(i)))
-				x.setPod(markedPod(fmt.Sprint(i), fmt.Sprint(i)))
+				x.setPod(readyPod(fmt.Sprint(i), fmt.Sprint(i)))
 			}
 			var dead []int
 			for i := range tt.nodes {
-				in, _ := x.input(key{Namespace: "ns", Name: fmt.Sprint(i)}, start.Add(tt.after))
-				p := plan.Make(in, plan.Options{Endpoints: true, MaxEndpointsPerSlice: 100})
-				if len(p.Writes) != 1 || len(p.Writes[0].Object.(*corev1.Endpoints).Subsets) != 1 {
-					t.Fatalf("Service %d: %+v", i, p.Writes)
-				}
-				if len(p.Writes[0].Object.(*corev1.Endpoints).Subsets[0].Addresses) == 0 {
+				name := fmt.Sprint(i)
+				published := addresses(t, x, name, nil, start.Add(tt.after))
+				x.setPod(markedPod(name, name))
+				if now := addresses(t, x, name, published, start.Add(tt.after)); len(now.Subsets[0].Addresses) == 0 {
 					dead = append(dead, i)
+					// It is not the node's return that makes the pod answer again.
+					x.setNode(nodeThatIs(name, alive, start), start)
+					if now = addresses(t, x, name, now, start.Add(time.Hour)); len(now.Subsets[0].Addresses) != 0 {
+						t.Errorf("node %d is back, and at once its pod is served: %v", i, now.Subsets)
+					}
+					x.setNode(nodeThatIs(name, tt.nodes[i], start), start)
 				}
 			}
 			if diff := cmp.Diff(tt.dead, dead); diff != "" {
@@ -79,6 +90,21 @@ func TestSilentNodes(t *testing.T) {
 			}
 		})
 	}
+}
+
+// addresses plans the Endpoints of a Service and returns them as they are then.
+func addresses(t *testing.T, x *index, name string, published *corev1.Endpoints, now time.Time) *corev1.Endpoints {
+	t.Helper()
+	in, _ := x.input(key{Namespace: "ns", Name: name}, now)
+	in.Endpoints = published
+	p := plan.Make(in, plan.Options{Endpoints: true, MaxEndpointsPerSlice: 100})
+	for _, w := range p.Writes {
+		published = w.Object.(*corev1.Endpoints)
+	}
+	if published == nil || len(published.Subsets) != 1 {
+		t.Fatalf("Service %s: %+v", name, p.Writes)
+	}
+	return published
 }
 
 func serviceOver(app string) *corev1.Service {

@@ -29,6 +29,11 @@ func (c *Controller) handle(ctx context.Context, k key) {
 		return // the term is over
 	case errors.Is(err, errBehind):
 		c.log.Debug("planned from an old state, trying again", "service", k.String(), "error", err)
+	case errors.Is(err, context.DeadlineExceeded):
+		// The server is away, and the time that this took was the pause.
+		c.log.Warn("endpoints not written in time, trying again", "service", k.String(), "error", err)
+		c.queue.AddAfter(k, time.Second)
+		return
 	default:
 		c.log.Warn("endpoints not written, trying again", "service", k.String(), "tries", c.queue.NumRequeues(k)+1, "error", err)
 	}

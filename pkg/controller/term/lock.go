@@ -53,6 +53,9 @@ func (l *lock) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []b
 	record, raw, err := l.Interface.Get(ctx)
 	if err == nil {
 		l.holder = record.HolderIdentity
+		if l.timer != nil && l.holder != "" && l.holder != l.Identity() {
+			l.lose() // client-go would try to renew it until its deadline
+		}
 	}
 	return record, raw, err
 }
@@ -61,10 +64,11 @@ func (l *lock) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []b
 func (l *lock) Create(ctx context.Context, record resourcelock.LeaderElectionRecord) error {
 	ctx, cancel := l.bounded(ctx)
 	defer cancel()
+	asked := time.Now()
 	if err := l.Interface.Create(ctx, record); err != nil {
 		return err
 	}
-	l.renewed(record)
+	l.renewed(record, asked)
 	return nil
 }
 
@@ -84,20 +88,24 @@ func (l *lock) Update(ctx context.Context, record resourcelock.LeaderElectionRec
 	}
 	ctx, cancel := l.bounded(ctx)
 	defer cancel()
+	asked := time.Now()
 	if err := l.Interface.Update(ctx, record); err != nil {
 		return err
 	}
-	l.renewed(record)
+	l.renewed(record, asked)
 	return nil
 }
 
-func (l *lock) renewed(record resourcelock.LeaderElectionRecord) {
+// renewed notes that the Lease is ours, from when that was asked for: others
+// count from a time before the answer came, too.
+func (l *lock) renewed(record resourcelock.LeaderElectionRecord, asked time.Time) {
+	left := l.limit - time.Since(asked)
 	switch {
 	case record.HolderIdentity != l.Identity():
 	case l.timer == nil:
-		l.timer = time.AfterFunc(l.limit, l.lose)
+		l.timer = time.AfterFunc(left, l.lose)
 	default:
-		l.timer.Reset(l.limit)
+		l.timer.Reset(left)
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 
 	"github.com/signpost-dev/signpost/pkg/controller/readiness/verdict"
 	"github.com/signpost-dev/signpost/pkg/model"
@@ -28,7 +29,7 @@ type Input struct {
 	// Zones has an entry for each existing Node that a pod runs on; its value is
 	// the node's zone, or empty.
 	Zones map[string]string
-	// Dead has those of these Nodes that are taken to be dead, see verdict.Serves.
+	// Dead has those of these Nodes that are taken to be dead.
 	Dead map[string]bool
 	// Slices are all EndpointSlices that bear the Service's name as label, by
 	// whomever they are managed, in any order.
@@ -137,13 +138,43 @@ type planner struct {
 	// reported holds the fields that have a problem already: the same pod is
 	// looked at once per family.
 	reported map[string]bool
+	// served has the pods that isServed knows; nil until it is asked.
+	served map[types.UID]bool
 }
 
-// node returns what is known of the Node that a pod runs on. Of one that is not
-// known nobody can say that it lives.
+// node returns what is known of the Node that a pod runs on.
+//
+// Whether a marked pod was served, and has been since, is read from what is
+// published, which outlives any leader: once it was taken out because its node was
+// dead, it is its kubelet's turn to say that it is back, not the node's.
 func (p *planner) node(pod *corev1.Pod) verdict.Node {
 	_, known := p.Zones[pod.Spec.NodeName]
-	return verdict.Node{Known: known, Dead: !known || p.Dead[pod.Spec.NodeName]}
+	trusted := known && !p.Dead[pod.Spec.NodeName] && verdict.Marked(pod) && p.isServed(pod.UID)
+	return verdict.Node{Known: known, Trusted: trusted}
+}
+
+// isServed says whether a pod is published as one that can be sent to.
+func (p *planner) isServed(pod types.UID) bool {
+	if p.served == nil {
+		p.served = map[types.UID]bool{}
+		for _, s := range p.Slices {
+			for i := range s.Endpoints {
+				if e := &s.Endpoints[i]; e.TargetRef != nil && isServing(e) {
+					p.served[e.TargetRef.UID] = true
+				}
+			}
+		}
+		if p.Input.Endpoints != nil {
+			for i := range p.Input.Endpoints.Subsets {
+				for _, a := range p.Input.Endpoints.Subsets[i].Addresses {
+					if a.TargetRef != nil {
+						p.served[a.TargetRef.UID] = true
+					}
+				}
+			}
+		}
+	}
+	return p.served[pod]
 }
 
 func (p *planner) add(verb Verb, phase Phase, o Object) {

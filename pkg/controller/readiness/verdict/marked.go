@@ -6,20 +6,20 @@ import corev1 "k8s.io/api/core/v1"
 type Node struct {
 	// Known: there is such a Node.
 	Known bool
-	// Dead: it is taken to be dead, so that what the node controller says of its
-	// pods holds.
-	Dead bool
+	// Trusted: the pod was served before the node controller marked it, and its
+	// node has not been taken to be dead since.
+	Trusted bool
 }
 
 // Serves says whether the pod can be sent to: it is ready, or would be had the
-// node controller not marked it while its node is not dead.
+// node controller not marked it without need.
 //
 // When no kubelet's lease is renewed for 50 s, because the API server was away
 // or the network to it cut, the node controller marks every pod of the cluster
 // unready (kubernetes/kubernetes#105617). The pods answer as before; without
 // this all Services would be empty until each kubelet has looked after its pods.
 func Serves(pod *corev1.Pod, node Node) bool {
-	return IsReady(pod) || !node.Dead && Marked(pod)
+	return IsReady(pod) || node.Trusted && Marked(pod)
 }
 
 // Marked says whether it was the node controller that made the pod unready. Only

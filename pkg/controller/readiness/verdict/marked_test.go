@@ -36,11 +36,11 @@ func TestMarked(t *testing.T) {
 			if got := Marked(pod); got != tt.want {
 				t.Errorf("Marked() = %t", got)
 			}
-			if got := Serves(pod, Node{Known: true, Dead: true}); got != IsReady(pod) {
-				t.Errorf("on a dead node: Serves() = %t", got)
+			if got := Serves(pod, Node{Known: true}); got != IsReady(pod) {
+				t.Errorf("not trusted: Serves() = %t", got)
 			}
-			if got := Serves(pod, Node{Known: true}); got != (IsReady(pod) || tt.want) {
-				t.Errorf("on a living node: Serves() = %t", got)
+			if got := Serves(pod, Node{Known: true, Trusted: true}); got != (IsReady(pod) || tt.want) {
+				t.Errorf("trusted: Serves() = %t", got)
 			}
 		})
 	}
