@@ -42,6 +42,14 @@ func Run(ctx context.Context, cfg *v1alpha1.SignpostConfiguration, log *slog.Log
 	if err != nil {
 		return err
 	}
+	// First of all: who cannot have these addresses is not alone on the node.
+	probes, err := health.Listen(ctx, health.Options{
+		Address: cfg.Health.BindAddress, MetricsAddress: cfg.Metrics.BindAddress, Gatherer: registry, Log: log,
+	})
+	if err != nil {
+		return err
+	}
+	defer probes.Close()
 	group, ctx := errgroup.WithContext(ctx)
 	var ready []health.Check
 	if cfg.Proxy.Enabled {
@@ -64,14 +72,7 @@ func Run(ctx context.Context, cfg *v1alpha1.SignpostConfiguration, log *slog.Log
 	}
 	group.Go(func() error { return watched.Run(ctx) })
 	group.Go(func() error {
-		return health.Run(ctx, health.Options{
-			Address:        cfg.Health.BindAddress,
-			MetricsAddress: cfg.Metrics.BindAddress,
-			Live:           nil,
-			Ready:          append([]health.Check{synced(watched)}, ready...),
-			Gatherer:       registry,
-			Log:            log,
-		})
+		return probes.Run(ctx, nil, append([]health.Check{synced(watched)}, ready...))
 	})
 	return group.Wait()
 }

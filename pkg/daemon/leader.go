@@ -36,9 +36,8 @@ func (l *leader) run(ctx context.Context) error {
 		Client: l.conn.clientset,
 		// The node's name, and nothing of the process: a leader that was killed
 		// goes on with its own lease when it is back, in a second instead of when
-		// the lease ends. That two processes of a node lead at once is kept from
-		// happening by the port of /readyz, and harmless by the preconditions of
-		// every write.
+		// the lease ends. A second process of the node gets as far as the address
+		// of /readyz, and if it has another one, every write has preconditions.
 		Identity:       l.cfg.NodeName,
 		LeaseName:      e.ResourceName,
 		LeaseNamespace: e.ResourceNamespace,

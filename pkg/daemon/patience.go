@@ -36,7 +36,8 @@ type patience struct {
 
 // probePause is about how long to wait between two looks for a server that is
 // away. 5,000 nodes make 10,000 attempts a second, of which each is refused by a
-// kernel, not served.
+// kernel, not served. Half as long it is for one that answers already, which is
+// for some seconds before it is ready.
 const probePause = 500 * time.Millisecond
 
 // settling is how long a server that answers, but says that it is not ready, is
@@ -114,17 +115,18 @@ func (p *patience) lookOut(gate chan struct{}) {
 		close(gate)
 	}()
 	var answeredSince time.Time
-	for {
+	for pause := p.pause; ; {
 		select {
-		case <-time.After(p.pause/2 + rand.N(p.pause)):
+		case <-time.After(pause/2 + rand.N(pause)):
 		case <-p.done:
 			return
 		}
 		answered, ready := p.look()
 		if !answered {
-			answeredSince = time.Time{}
+			pause, answeredSince = p.pause, time.Time{}
 			continue
 		}
+		pause = p.pause / 2
 		if answeredSince.IsZero() {
 			answeredSince = time.Now()
 		}

@@ -21,33 +21,73 @@ type Check struct {
 	Check func() error
 }
 
-// Options are what Run serves.
+// Options are what a Server serves.
 type Options struct {
 	// Address is where /livez and /readyz are answered, MetricsAddress where
 	// /metrics is; both host:port, the second may be empty for none.
 	Address, MetricsAddress string
-	Live, Ready             []Check
 	Gatherer                prometheus.Gatherer
 	Log                     *slog.Logger
 }
 
-// Run serves until ctx ends, which it returns nil for. It fails when an address
-// cannot be listened on.
-func Run(ctx context.Context, o Options) error {
+// Server listens already, and answers when it runs.
+type Server struct {
+	options         Options
+	health, metrics net.Listener // metrics may be nil
+}
+
+// Listen takes the addresses. It fails when one cannot be had: another process
+// of the node has it, which may be another Signpost. Call Run or
+// Close in the end.
+func Listen(ctx context.Context, o Options) (*Server, error) {
+	s := &Server{options: o}
+	var err error
+	if s.health, err = listen(ctx, "health", o.Address, o.Log); err != nil {
+		return nil, err
+	}
+	if o.MetricsAddress == "" {
+		return s, nil
+	}
+	if s.metrics, err = listen(ctx, "metrics", o.MetricsAddress, o.Log); err != nil {
+		return nil, errors.Join(err, s.health.Close())
+	}
+	return s, nil
+}
+
+func listen(ctx context.Context, what, address string, log *slog.Logger) (net.Listener, error) {
+	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("%s.bindAddress: %w", what, err)
+	}
+	log.Info("serving "+what, "address", listener.Addr().String())
+	return listener, nil
+}
+
+// Run answers until ctx ends, which it returns nil for: /livez by the checks of
+// live, /readyz by those of ready.
+func (s *Server) Run(ctx context.Context, live, ready []Check) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return serve(ctx, "health", o.Address, probes(o), o.Log) })
-	if o.MetricsAddress != "" {
+	group.Go(func() error { return serve(ctx, s.health, probes(live, ready)) })
+	if s.metrics != nil {
 		mux := http.NewServeMux()
-		mux.Handle("GET /metrics", promhttp.HandlerFor(o.Gatherer, promhttp.HandlerOpts{}))
-		group.Go(func() error { return serve(ctx, "metrics", o.MetricsAddress, mux, o.Log) })
+		mux.Handle("GET /metrics", promhttp.HandlerFor(s.options.Gatherer, promhttp.HandlerOpts{}))
+		group.Go(func() error { return serve(ctx, s.metrics, mux) })
 	}
 	return group.Wait()
 }
 
-func probes(o Options) http.Handler {
+// Close gives the addresses back, if Run has not done so.
+func (s *Server) Close() {
+	_ = s.health.Close()
+	if s.metrics != nil {
+		_ = s.metrics.Close()
+	}
+}
+
+func probes(live, ready []Check) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("GET /livez", answer(o.Live))
-	mux.Handle("GET /readyz", answer(o.Ready))
+	mux.Handle("GET /livez", answer(live))
+	mux.Handle("GET /readyz", answer(ready))
 	return mux
 }
 
@@ -74,17 +114,12 @@ func answer(checks []Check) http.Handler {
 	})
 }
 
-func serve(ctx context.Context, what, address string, h http.Handler, log *slog.Logger) error {
-	listener, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
-	if err != nil {
-		return fmt.Errorf("%s.bindAddress: %w", what, err)
-	}
-	log.Info("serving "+what, "address", listener.Addr().String())
+func serve(ctx context.Context, at net.Listener, h http.Handler) error {
 	server := &http.Server{Handler: h, ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("serving %s: %w", what, err)
+	if err := server.Serve(at); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serving at %s: %w", at.Addr(), err)
 	}
 	return nil
 }

@@ -18,7 +18,6 @@ import (
 func TestProbes(t *testing.T) {
 	fails := Check{"rules", func() error { return errors.New("none yet") }}
 	holds := Check{"names", func() error { return nil }}
-	o := Options{Live: []Check{holds}, Ready: []Check{fails, holds}}
 	for _, tt := range []struct {
 		path   string
 		status int
@@ -29,7 +28,7 @@ func TestProbes(t *testing.T) {
 		{"/else", 404, "404 page not found\n"},
 	} {
 		w := httptest.NewRecorder()
-		probes(o).ServeHTTP(w, httptest.NewRequest(http.MethodGet, tt.path, http.NoBody))
+		probes([]Check{holds}, []Check{fails, holds}).ServeHTTP(w, httptest.NewRequest(http.MethodGet, tt.path, http.NoBody))
 		if w.Code != tt.status || w.Body.String() != tt.body {
 			t.Errorf("%s: %d %q, want %d %q", tt.path, w.Code, w.Body, tt.status, tt.body)
 		}
@@ -42,8 +41,12 @@ func TestRunServesAndStops(t *testing.T) {
 	address := freeAddress(t)
 	o := Options{Address: freeAddress(t), MetricsAddress: address, Gatherer: registry, Log: slog.New(slog.DiscardHandler)}
 	ctx, cancel := context.WithCancel(t.Context())
+	server, err := Listen(ctx, o)
+	if err != nil {
+		t.Fatal(err)
+	}
 	ended := make(chan error, 1)
-	go func() { ended <- Run(ctx, o) }()
+	go func() { ended <- server.Run(ctx, nil, nil) }()
 	if body := get(t, "http://"+address+"/metrics"); !strings.Contains(body, "test_total 0") {
 		t.Errorf("metrics are %q", body)
 	}
@@ -58,16 +61,27 @@ func TestRunServesAndStops(t *testing.T) {
 	}
 }
 
-func TestRunNamesAnAddressThatIsTaken(t *testing.T) {
+func TestListenNamesAnAddressThatIsTaken(t *testing.T) {
 	taken, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = taken.Close() }()
-	err = Run(t.Context(), Options{Address: taken.Addr().String(), Log: slog.New(slog.DiscardHandler)})
-	if err == nil || !strings.Contains(err.Error(), "health.bindAddress") {
-		t.Errorf("error %v, want one that names health.bindAddress", err)
+	free := freeAddress(t)
+	for _, tt := range []struct{ address, metrics, field string }{
+		{taken.Addr().String(), "", "health.bindAddress"},
+		{free, taken.Addr().String(), "metrics.bindAddress"},
+	} {
+		_, err = Listen(t.Context(), Options{Address: tt.address, MetricsAddress: tt.metrics, Log: slog.New(slog.DiscardHandler)})
+		if err == nil || !strings.Contains(err.Error(), tt.field) {
+			t.Errorf("error %v, want one that names %s", err, tt.field)
+		}
 	}
+	again, err := (&net.ListenConfig{}).Listen(t.Context(), "tcp", free)
+	if err != nil {
+		t.Fatalf("the first address stays taken when the second cannot be had: %v", err)
+	}
+	_ = again.Close()
 }
 
 func freeAddress(t *testing.T) string {
