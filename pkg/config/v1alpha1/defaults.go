@@ -10,7 +10,7 @@ import (
 func Default() *SignpostConfiguration {
 	return &SignpostConfiguration{
 		TypeMeta:         metav1.TypeMeta{APIVersion: APIVersion, Kind: Kind},
-		ClientConnection: ClientConnection{QPS: 100, Burst: 200},
+		ClientConnection: ClientConnection{QPS: 0, Burst: 200},
 		LeaderElection: LeaderElection{
 			LeaderElect:       true,
 			ResourceName:      "signpost",

@@ -34,8 +34,9 @@ type ClientConnection struct {
 	// work. Default: the environment's SIGNPOST_API_SERVER, else what the
 	// kubeconfig or the pod's environment says.
 	Server string `json:"server"`
-	// QPS and Burst limit the requests of the controllers per second. Watches
-	// do not count.
+	// QPS limits the requests per second, after the first Burst. Watches do not
+	// count. 0 or less is no limit: the server's priority and fairness decides how
+	// much it takes of whom, and knows what else it has to do.
 	QPS   float32 `json:"qps"`
 	Burst int     `json:"burst"`
 }
@@ -70,8 +71,10 @@ type EndpointSliceController struct {
 	Enabled bool `json:"enabled"`
 	// MaxEndpointsPerSlice is 1 to 1000.
 	MaxEndpointsPerSlice int `json:"maxEndpointsPerSlice"`
-	// BatchPeriod delays the work on a change of a pod, so that several changes
-	// make one write. 0 writes at once.
+	// BatchPeriod is how long a change of a pod waits at least for others, so that
+	// several make one write. With 0 an idle controller writes at once, and one
+	// under load lets changes of one Service wait for each other, at most 1s. A
+	// change that takes traffic from a pod never waits.
 	BatchPeriod metav1.Duration `json:"batchPeriod"`
 }
 

@@ -57,11 +57,8 @@ func (v *faults) hostPort(path, s string) {
 }
 
 func (v *faults) clientConnection(c *ClientConnection) {
-	if c.QPS <= 0 {
-		v.add("clientConnection.qps", "%v is not greater than 0", c.QPS)
-	}
-	if c.Burst < 1 {
-		v.add("clientConnection.burst", "%d is not greater than 0", c.Burst)
+	if c.QPS > 0 && c.Burst < 1 {
+		v.add("clientConnection.burst", "%d is not greater than 0, as qps is", c.Burst)
 	}
 	if c.Server == "" {
 		return
