@@ -51,7 +51,7 @@ func TestRemovalsGoFirst(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			q := newTestQueue(t, 0)
-			for _, add := range strings.FieldsSeq(tt.add) {
+			for add := range strings.FieldsSeq(tt.add) {
 				if k := named(add[1:]); add[0] == '-' {
 					q.AddRemoval(k)
 				} else {
