@@ -69,6 +69,7 @@ func TestEveryFaultIsNamedWithItsPath(t *testing.T) {
 		{"server", header + "clientConnection: {server: '10.0.0.1:6443'}", `clientConnection.server: "10.0.0.1:6443"`},
 		{"lease", header + "leaderElection: {leaseDuration: 5s}", "leaderElection.leaseDuration: 5s"},
 		{"renew", header + "leaderElection: {retryPeriod: 9s}", "leaderElection.renewDeadline: 10s"},
+		{"candidates", header + "leaderElection: {candidates: 0}", "leaderElection.candidates: 0"},
 		{"lease name", header + "leaderElection: {resourceName: A_B}", `leaderElection.resourceName: "A_B"`},
 		{"lease namespace", header + "leaderElection: {resourceNamespace: ''}", `leaderElection.resourceNamespace: ""`},
 		{"concurrency", header + "controllers: {concurrency: 0}", "controllers.concurrency: 0"},

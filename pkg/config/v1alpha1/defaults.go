@@ -18,6 +18,8 @@ func Default() *SignpostConfiguration {
 			LeaseDuration:     seconds(15),
 			RenewDeadline:     seconds(10),
 			RetryPeriod:       seconds(2),
+			Candidates:        3,
+			WarmStandby:       true,
 		},
 		Controllers: Controllers{
 			Endpoints:     EndpointsController{Enabled: true},

@@ -50,6 +50,12 @@ type LeaderElection struct {
 	LeaseDuration     metav1.Duration `json:"leaseDuration"`
 	RenewDeadline     metav1.Duration `json:"renewDeadline"`
 	RetryPeriod       metav1.Duration `json:"retryPeriod"`
+	// Candidates is how many nodes try to lead at once when nobody does, 1 to
+	// 100; if none of them succeeds, more try. All others only watch.
+	Candidates int `json:"candidates"`
+	// WarmStandby has the node that is next in line watch the pods before it
+	// leads, so that it need not list them when it does.
+	WarmStandby bool `json:"warmStandby"`
 }
 
 // Controllers configures what the leader does. Each controller runs alone if the

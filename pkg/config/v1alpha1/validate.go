@@ -72,6 +72,7 @@ func (v *faults) leaderElection(c *LeaderElection) {
 	v.names("leaderElection.resourceName", c.ResourceName, validation.IsDNS1123Subdomain)
 	v.names("leaderElection.resourceNamespace", c.ResourceNamespace, validation.IsDNS1123Label)
 	v.positive("leaderElection.retryPeriod", c.RetryPeriod)
+	v.between("leaderElection.candidates", c.Candidates, 1, 100)
 	if c.LeaseDuration.Duration <= c.RenewDeadline.Duration {
 		v.add("leaderElection.leaseDuration", "%s is not longer than renewDeadline, %s", c.LeaseDuration.Duration, c.RenewDeadline.Duration)
 	}
