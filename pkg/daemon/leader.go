@@ -12,7 +12,6 @@ import (
 	"github.com/signpost-dev/signpost/pkg/config/v1alpha1"
 	"github.com/signpost-dev/signpost/pkg/controller/endpoints"
 	"github.com/signpost-dev/signpost/pkg/controller/term"
-	"github.com/signpost-dev/signpost/pkg/watchcache"
 )
 
 // leader is what runs on one node at a time.
@@ -23,6 +22,11 @@ type leader struct {
 	events     *events
 	log        *slog.Logger
 	registerer prometheus.Registerer
+	// peers returns the nodes that run Signpost, as far as they are known.
+	peers func() []string
+	// warm is the cache of a term to come, or nil. Only the goroutine that
+	// campaigns touches it.
+	warm *termCache
 }
 
 func leads(cfg *v1alpha1.SignpostConfiguration) bool {
@@ -44,26 +48,34 @@ func (l *leader) run(ctx context.Context) error {
 		LeaseDuration:  e.LeaseDuration.Duration,
 		RenewDeadline:  e.RenewDeadline.Duration,
 		RetryPeriod:    e.RetryPeriod.Duration,
-		Log:            l.log,
-		Registerer:     l.registerer,
+		Candidates:     e.Candidates,
+		Peers:          l.peers,
+		Standby: func(next bool) {
+			if e.WarmStandby {
+				l.standby(ctx, next)
+			}
+		},
+		Log:        l.log,
+		Registerer: l.registerer,
 	})
 	if err != nil {
 		return fmt.Errorf("leaderElection: %w", err)
 	}
-	return candidate.Run(ctx, l.term)
+	return candidate.Run(ctx, func(termCtx context.Context) error { return l.term(ctx, termCtx) })
 }
 
 // term is one term: a cache of what only the leader watches, and the controllers
-// on it. All of it ends with the term.
-func (l *leader) term(ctx context.Context) error {
-	termCache, err := watchcache.NewTerm(l.conn.config, l.conn.httpClient, endpoints.TermObjects())
+// on it. All of it ends with the term; the cache may be older than it.
+func (l *leader) term(processCtx, ctx context.Context) error {
+	termCache, err := l.cache(processCtx)
 	if err != nil {
 		return err
 	}
+	defer termCache.stop()
 	controller, err := endpoints.New(endpoints.Options{
 		Client:               l.conn.writer,
 		Shared:               l.shared,
-		Term:                 termCache,
+		Term:                 termCache.Cache,
 		Endpoints:            l.cfg.Controllers.Endpoints.Enabled,
 		EndpointSlices:       l.cfg.Controllers.EndpointSlice.Enabled,
 		MaxEndpointsPerSlice: l.cfg.Controllers.EndpointSlice.MaxEndpointsPerSlice,
@@ -77,7 +89,7 @@ func (l *leader) term(ctx context.Context) error {
 		return fmt.Errorf("controllers: %w", err)
 	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return termCache.Start(ctx) })
+	group.Go(func() error { return termCache.run(ctx) })
 	group.Go(func() error { return controller.Run(ctx) })
 	return group.Wait()
 }
