@@ -16,18 +16,21 @@ import (
 type termCache struct {
 	cache.Cache
 	cancel context.CancelFunc
-	// done gets what Start returned.
-	done chan error
+	// done is closed when Start has returned err.
+	done chan struct{}
+	err  error
 }
 
-// startCache starts the cache of a term, and the watches that the term needs.
+// startCache starts the cache of a term, and the watches that the term needs. It
+// lasts until it is stopped: it may have been started by a standby, and must not
+// end before the controllers on it do.
 func (l *leader) startCache(ctx context.Context) (*termCache, error) {
 	inner, err := watchcache.NewTerm(l.conn.config, l.conn.httpClient, endpoints.TermObjects())
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithCancel(ctx)
-	t := &termCache{Cache: inner, cancel: cancel, done: make(chan error, 1)}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	t := &termCache{Cache: inner, cancel: cancel, done: make(chan struct{})}
 	for kind := range endpoints.TermObjects() {
 		if _, legacy := kind.(*corev1.Endpoints); legacy && !l.cfg.Controllers.Endpoints.Enabled {
 			continue
@@ -37,7 +40,10 @@ func (l *leader) startCache(ctx context.Context) (*termCache, error) {
 			return nil, err
 		}
 	}
-	go func() { t.done <- t.Start(ctx) }() // ends with ctx; stop waits for it
+	go func() { // ends with ctx; stop waits for it
+		defer close(t.done)
+		t.err = t.Start(ctx)
+	}()
 	return t, nil
 }
 
@@ -46,17 +52,20 @@ func (t *termCache) run(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return nil
-	case err := <-t.done:
-		t.done <- err
-		if ctx.Err() != nil {
-			return nil
-		}
-		return errors.Join(errors.New("the cache of the term has ended"), err)
+	case <-t.done:
+		return errors.Join(errors.New("the cache of the term has ended"), t.err)
 	}
 }
 
 // failed says whether the cache has ended by itself.
-func (t *termCache) failed() bool { return len(t.done) > 0 }
+func (t *termCache) failed() bool {
+	select {
+	case <-t.done:
+		return true
+	default:
+		return false
+	}
+}
 
 // stop stops the cache and returns when nothing of it runs any more.
 func (t *termCache) stop() {

@@ -65,7 +65,7 @@ func (l *lock) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []b
 	case l.timer != nil:
 		l.lose() // client-go would try to renew it until its deadline
 	case l.expired(*record):
-		record.LeaseDurationSeconds = 0 // client-go would begin to count only now
+		record.HolderIdentity = "" // client-go would begin to count only now
 	default:
 		l.yield()
 	}

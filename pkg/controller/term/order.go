@@ -30,10 +30,10 @@ func placeOf(name, holder string, transitions int, all []string) place {
 	mine := score(name, transitions)
 	p := place{share: float64(mine) / (1 << 32)}
 	for _, other := range all {
-		switch {
-		case other == name:
+		switch other {
+		case name:
 			p.known = true
-		case other == holder:
+		case holder:
 		default:
 			if s := score(other, transitions); s < mine || s == mine && other < name {
 				p.rank++
