@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -27,6 +28,8 @@ type leader struct {
 	// warm is the cache of a term to come, or nil. Only the goroutine that
 	// campaigns touches it.
 	warm *termCache
+	// stock looks for others that do the same work.
+	stock *stock
 }
 
 func leads(cfg *v1alpha1.SignpostConfiguration) bool {
@@ -36,6 +39,7 @@ func leads(cfg *v1alpha1.SignpostConfiguration) bool {
 // run campaigns, leads and campaigns again until ctx ends.
 func (l *leader) run(ctx context.Context) error {
 	e := &l.cfg.LeaderElection
+	l.stock = newStock(l.conn, l.events, l.cfg, l.log)
 	candidate, err := term.New(term.Options{
 		Client: l.conn.clientset,
 		// The node's name, and nothing of the process: a leader that was killed
@@ -61,13 +65,13 @@ func (l *leader) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("leaderElection: %w", err)
 	}
-	return candidate.Run(ctx, func(termCtx context.Context) error { return l.term(ctx, termCtx) })
+	return candidate.Run(ctx, l.term)
 }
 
 // term is one term: a cache of what only the leader watches, and the controllers
 // on it. All of it ends with the term; the cache may be older than it.
-func (l *leader) term(processCtx, ctx context.Context) error {
-	termCache, err := l.cache(processCtx)
+func (l *leader) term(ctx context.Context) error {
+	termCache, err := l.cache(ctx)
 	if err != nil {
 		return err
 	}
@@ -88,7 +92,16 @@ func (l *leader) term(processCtx, ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("controllers: %w", err)
 	}
+	if !l.stock.gone(ctx) {
+		return nil
+	}
 	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error {
+		if l.stock.come(ctx) {
+			return errors.New("the endpoint controllers of kube-controller-manager have come")
+		}
+		return nil
+	})
 	group.Go(func() error { return termCache.run(ctx) })
 	group.Go(func() error { return controller.Run(ctx) })
 	return group.Wait()
