@@ -49,7 +49,7 @@ cluster-down: ## Remove the cluster and all that it made
 
 .PHONY: programs
 programs: ## Build the Kubernetes programs that the tests need, once per version
-	$(CLUSTER) programs kube-apiserver
+	$(CLUSTER) programs kube-apiserver kube-controller-manager
 
 ##@ Check
 
