@@ -108,7 +108,7 @@ const patience = 2 * time.Second
 // Dial connects from the namespace, or sends a datagram for udp, and returns who
 // answered. A connection that is refused is an error that wraps
 // syscall.ECONNREFUSED; where nobody answers it is one that wraps
-// os.ErrDeadlineExceeded, after two seconds or when ctx ends.
+// os.ErrDeadlineExceeded, after two seconds; ctx ends only connecting.
 //
 // No two datagrams of a namespace come from the same port: the kernel tracks
 // them, and takes what comes from a port that it knows to where the one before
