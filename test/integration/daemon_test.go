@@ -186,6 +186,7 @@ func TestAPIServerAway(t *testing.T) {
 		return n.answering("client", late.Spec.ClusterIP+":80", "web-1")
 	})
 	t.Logf("a Service made while nobody looked works after %s", took)
+	n.eventually("and has a name", n.resolves(client, "udp", "late.default.svc.cluster.local", "NOERROR "+late.Spec.ClusterIP))
 	n.eventually("a Service that was deleted while nobody looked is gone", n.resolves(client, "udp", "web.default.svc.cluster.local", "NXDOMAIN"))
 }
 
