@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -124,17 +125,17 @@ func startProxy(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.Signpo
 		Log:        log,
 		Registerer: registry,
 		Tables:     nil,
+		LocalListeners: func(s *model.Snapshot) []netip.AddrPort {
+			if !cfg.DNS.Enabled {
+				return nil
+			}
+			return nameServerAddresses(&cfg.DNS, s)
+		},
 	})
 	if err != nil {
 		return health.Check{}, fmt.Errorf("proxy: %w", err)
 	}
 	group.Go(func() error { return p.Run(ctx) })
-	if cfg.DNS.Enabled {
-		group.Go(func() error {
-			forEachSnapshot(ctx, watched, func(s *model.Snapshot) { p.SetLocalListeners(nameServerAddresses(&cfg.DNS, s)) })
-			return nil
-		})
-	}
 	return health.Check{Name: "rules", Check: func() error {
 		if p.Programmed() == 0 {
 			return errors.New("not written yet")
@@ -150,19 +151,6 @@ func startDNS(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.Signpost
 	}
 	group.Go(func() error { return server.Run(ctx) })
 	return health.Check{Name: "names", Check: server.Ready}, nil
-}
-
-// forEachSnapshot calls f with the newest Snapshot after each publication.
-func forEachSnapshot(ctx context.Context, watched *watchcache.Cache, f func(*model.Snapshot)) {
-	changed := watched.Subscribe()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-changed:
-			f(watched.Snapshot())
-		}
-	}
 }
 
 // Cleanup removes from this node what Signpost has put there. No daemon should
