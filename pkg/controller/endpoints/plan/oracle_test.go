@@ -56,7 +56,7 @@ const stepsOfALife = 12
 //
 // Hints by zone CPU are compared by TestZoneHintsAgainstUpstream.
 func TestOracle(t *testing.T) {
-	var mine, theirs, compared, endpoints, split int
+	var mine, theirs, compared, endpoints int
 	ups := map[int]*upstream{}
 	for seed := *oracleFirst; seed < *oracleFirst+*oracleSeeds; seed++ {
 		rng := rand.New(rand.NewPCG(seed, 42))
@@ -76,29 +76,20 @@ func TestOracle(t *testing.T) {
 				t.Fatalf("seed %d, step %d: published (-upstream +ours):\n%s\nbefore:\n%s\nService: %s", seed, step, diff,
 					strings.Join(sayAll(before), "\n"), describe(w.Service.Spec))
 			}
-			split += splitWrites(p)
 			mine, theirs, compared, endpoints = mine+len(p.Writes), theirs+theirWrites, compared+1, endpoints+len(sayAll(w.Slices))
 			if rng.IntN(2) == 0 {
 				w.Slices = want // go on from upstream's state
 			}
 		}
 	}
-	t.Logf("seeds %d to %d: %d states compared, %d lines in them, no difference; writes: ours %d, of which %d take addresses out ahead of a slice's other changes, upstream's %d",
-		*oracleFirst, *oracleFirst+*oracleSeeds-1, compared, endpoints, mine, split, theirs)
-	if mine-split > theirs {
-		t.Errorf("%d writes without those, more than upstream's %d", mine-split, theirs)
+	t.Logf("seeds %d to %d: %d states compared, %d lines in them, no difference; writes: ours %d, upstream's %d",
+		*oracleFirst, *oracleFirst+*oracleSeeds-1, compared, endpoints, mine, theirs)
+	// When ports change in part, upstream overwrites one slice with what was in
+	// another, and the addresses are nowhere for a moment. That one does not costs
+	// a little; that it should not cost more is what this holds.
+	if mine*100 > theirs*105 {
+		t.Errorf("%d writes, many more than upstream's %d", mine, theirs)
 	}
-}
-
-// splitWrites counts the slices that a plan writes twice, see Phase.
-func splitWrites(p Plan) int {
-	times, n := map[string]int{}, 0
-	for _, w := range p.Writes {
-		if times[w.Object.GetName()]++; w.Object.GetName() != "" && times[w.Object.GetName()] == 2 {
-			n++
-		}
-	}
-	return n
 }
 
 // upstream is upstream's Reconciler in front of a server that is a map.
@@ -332,7 +323,7 @@ func (w *world) oracleChangeService(rng *rand.Rand) {
 	case 0:
 		svc.Spec.PublishNotReadyAddresses = !svc.Spec.PublishNotReadyAddresses
 	case 1:
-		svc.Labels = map[string]string{"team": []string{"blue", "red"}[rng.IntN(2)], discoveryv1.LabelManagedBy: "me"}
+		svc.Labels = map[string]string{"team": []string{"blue", "red"}[rng.IntN(2)], discoveryv1.LabelManagedBy: "me", corev1.IsHeadlessService: "perhaps"}
 	case 2:
 		svc.UID += "x"
 	case 3:
