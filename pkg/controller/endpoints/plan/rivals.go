@@ -17,6 +17,7 @@ import (
 // only if all do.
 //
 // Pods on their host's network share its address rightfully and are not looked at.
+// Nor are the pods of other Services: some networks give tenants the same addresses.
 func owners(pods []*corev1.Pod) map[string]*corev1.Pod {
 	first := make(map[string]*corev1.Pod, len(pods))
 	var shared map[string]*corev1.Pod
