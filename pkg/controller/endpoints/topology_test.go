@@ -93,15 +93,15 @@ func TestZoneCPU(t *testing.T) {
 // back, without any change of the Service or its pods.
 func TestHintsFollowTheNodes(t *testing.T) {
 	inBubble(t, nil, func(b *bench) {
-		b.changed(benchService(), func(s *corev1.Service) {
-			s.Annotations = map[string]string{corev1.AnnotationTopologyMode: "Auto"}
-		})
 		for i, name := range []string{"node-a", "node-b"} {
 			b.tell(zoneNode(name, name[5:], "1"), false)
 			p := benchPod(i, 1, true)
 			p.Spec.NodeName = name
 			b.tell(p, false)
 		}
+		b.changed(benchService(), func(s *corev1.Service) {
+			s.Annotations = map[string]string{corev1.AnnotationTopologyMode: "Auto"}
+		})
 		hints := func() map[string]string {
 			time.Sleep(time.Second)
 			var list discoveryv1.EndpointSliceList
