@@ -50,21 +50,13 @@ func Run(ctx context.Context, cfg *v1alpha1.SignpostConfiguration, log *slog.Log
 		return err
 	}
 	defer probes.Close()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)
-	var ready []health.Check
-	if cfg.Proxy.Enabled {
-		check, err := startProxy(ctx, group, cfg, watched, events, log, registry)
-		if err != nil {
-			return err
-		}
-		ready = append(ready, check)
-	}
-	if cfg.DNS.Enabled {
-		check, err := startDNS(ctx, group, cfg, watched, log, registry)
-		if err != nil {
-			return err
-		}
-		ready = append(ready, check)
+	ready, err := startServing(ctx, group, cfg, watched, events, log, registry)
+	if err != nil {
+		cancel()
+		return errors.Join(err, group.Wait()) // what has been started must not be cut off
 	}
 	if leads(cfg) {
 		l := &leader{cfg: cfg, conn: conn, shared: watched.Shared(), events: events, log: log, registerer: registry}
@@ -75,6 +67,27 @@ func Run(ctx context.Context, cfg *v1alpha1.SignpostConfiguration, log *slog.Log
 		return probes.Run(ctx, nil, append([]health.Check{synced(watched)}, ready...))
 	})
 	return group.Wait()
+}
+
+// startServing starts what every node does, and returns what tells whether it is
+// done.
+func startServing(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.SignpostConfiguration, watched *watchcache.Cache, events *events, log *slog.Logger, registry *prometheus.Registry) ([]health.Check, error) {
+	var ready []health.Check
+	if cfg.Proxy.Enabled {
+		check, err := startProxy(ctx, group, cfg, watched, events, log, registry)
+		if err != nil {
+			return nil, err
+		}
+		ready = append(ready, check)
+	}
+	if cfg.DNS.Enabled {
+		check, err := startDNS(ctx, group, cfg, watched, log, registry)
+		if err != nil {
+			return nil, err
+		}
+		ready = append(ready, check)
+	}
+	return ready, nil
 }
 
 func watch(cfg *v1alpha1.SignpostConfiguration, conn *connection, events *events, log *slog.Logger, registry *prometheus.Registry) (*watchcache.Cache, error) {

@@ -65,7 +65,7 @@ func TestMissingProgramsAreNamed(t *testing.T) {
 	if err == nil {
 		t.Fatal(s.Stop())
 	}
-	if !strings.Contains(err.Error(), "kube-apiserver") || !strings.Contains(err.Error(), "make programs") {
+	if !strings.Contains(err.Error(), "kube-apiserver") || !strings.Contains(err.Error(), "make packages programs") {
 		t.Errorf("the error does not say what is missing and what to do: %v", err)
 	}
 }

@@ -12,6 +12,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+
+	"github.com/signpost-dev/signpost/hack/cluster/place"
 )
 
 // programs are the paths of what is run.
@@ -21,21 +23,17 @@ type programs struct{ etcd, apiserver string }
 // Kubernetes programs.
 const ProgramsEnv = "SIGNPOST_PROGRAMS"
 
-// kubernetesVersion is the one that hack/cluster builds.
-const kubernetesVersion = "v1.36.3"
+const advice = "run `make packages programs`, which installs etcd and builds the Kubernetes programs"
 
-const advice = "run `make programs`, which builds the Kubernetes programs and says how to install etcd"
-
-// findPrograms looks where ProgramsEnv says, else in the cache where
-// `make programs` puts them. etcd may also be in the PATH.
+// findPrograms looks where ProgramsEnv says, else where hack/cluster puts what it
+// builds. etcd may also be in the PATH.
 func findPrograms() (programs, error) {
 	dir := os.Getenv(ProgramsEnv)
 	if dir == "" {
-		cache, err := os.UserCacheDir()
-		if err != nil {
+		var err error
+		if dir, err = builtPrograms(); err != nil {
 			return programs{}, fmt.Errorf("find the programs to test with: %w", err)
 		}
-		dir = filepath.Join(cache, "signpost", "programs", "kubernetes-"+kubernetesVersion)
 	}
 	p := programs{etcd: filepath.Join(dir, "etcd"), apiserver: filepath.Join(dir, "kube-apiserver")}
 	if _, err := os.Stat(p.apiserver); err != nil {
@@ -50,6 +48,25 @@ func findPrograms() (programs, error) {
 	}
 	p.etcd = etcd
 	return p, nil
+}
+
+// builtPrograms returns the folder of the programs of the version that this
+// checkout pins.
+func builtPrograms() (string, error) {
+	checkout, err := place.Checkout()
+	if err != nil {
+		return "", err
+	}
+	mod, err := os.ReadFile(filepath.Join(checkout, "hack", "cluster", "programs", "kubernetes", "go.mod"))
+	if err != nil {
+		return "", err
+	}
+	version, err := place.Version(mod, "k8s.io/kubernetes")
+	if err != nil {
+		return "", err
+	}
+	cache, err := place.Cache()
+	return filepath.Join(cache, "programs", "kubernetes-"+version), err
 }
 
 // writeKeys writes the key for service account tokens, and the token of Config's
