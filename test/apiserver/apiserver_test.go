@@ -60,7 +60,7 @@ func TestServerKeepsItsDataOverARestart(t *testing.T) {
 }
 
 func TestMissingProgramsAreNamed(t *testing.T) {
-	t.Setenv(apiserver.ProgramsEnv, t.TempDir())
+	t.Setenv("SIGNPOST_CACHE", t.TempDir())
 	s, err := apiserver.Start(t.Context(), apiserver.Options{})
 	if err == nil {
 		t.Fatal(s.Stop())

@@ -19,34 +19,22 @@ import (
 // programs are the paths of what is run.
 type programs struct{ etcd, apiserver string }
 
-// ProgramsEnv names the environment variable that has the directory of the
-// Kubernetes programs.
-const ProgramsEnv = "SIGNPOST_PROGRAMS"
-
 const advice = "run `make packages programs`, which installs etcd and builds the Kubernetes programs"
 
-// findPrograms looks where ProgramsEnv says, else where hack/cluster puts what it
-// builds. etcd may also be in the PATH.
+// findPrograms looks where hack/cluster puts what it builds, and for etcd in the
+// PATH.
 func findPrograms() (programs, error) {
-	dir := os.Getenv(ProgramsEnv)
-	if dir == "" {
-		var err error
-		if dir, err = builtPrograms(); err != nil {
-			return programs{}, fmt.Errorf("find the programs to test with: %w", err)
-		}
+	dir, err := builtPrograms()
+	if err != nil {
+		return programs{}, fmt.Errorf("find the programs to test with: %w", err)
 	}
-	p := programs{etcd: filepath.Join(dir, "etcd"), apiserver: filepath.Join(dir, "kube-apiserver")}
+	p := programs{apiserver: filepath.Join(dir, "kube-apiserver")}
 	if _, err := os.Stat(p.apiserver); err != nil {
 		return programs{}, fmt.Errorf("%s is missing: %s", p.apiserver, advice)
 	}
-	if _, err := os.Stat(p.etcd); err == nil {
-		return p, nil
-	}
-	etcd, err := exec.LookPath("etcd")
-	if err != nil && !errors.Is(err, exec.ErrDot) {
+	if p.etcd, err = exec.LookPath("etcd"); err != nil && !errors.Is(err, exec.ErrDot) {
 		return programs{}, fmt.Errorf("etcd is missing: %s", advice)
 	}
-	p.etcd = etcd
 	return p, nil
 }
 
@@ -57,16 +45,11 @@ func builtPrograms() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	mod, err := os.ReadFile(filepath.Join(checkout, "hack", "cluster", "programs", "kubernetes", "go.mod"))
-	if err != nil {
-		return "", err
-	}
-	version, err := place.Version(mod, "k8s.io/kubernetes")
-	if err != nil {
-		return "", err
-	}
 	cache, err := place.Cache()
-	return filepath.Join(cache, "programs", "kubernetes-"+version), err
+	if err != nil {
+		return "", err
+	}
+	return place.Programs(checkout, cache, "kubernetes", "k8s.io/kubernetes")
 }
 
 // writeKeys writes the key for service account tokens, and the token of Config's
