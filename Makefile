@@ -49,7 +49,11 @@ cluster-down: ## Remove the cluster and all that it made
 
 .PHONY: programs
 programs: ## Build the Kubernetes programs that the tests need, once per version
-	$(CLUSTER) programs kube-apiserver
+	$(CLUSTER) programs kube-apiserver kube-controller-manager
+
+.PHONY: bench-controllers
+bench-controllers: packages programs ## Measure the endpoint controllers beside kube-controller-manager's (about 15 minutes)
+	go run ./test/bench/controllers
 
 ##@ Check
 

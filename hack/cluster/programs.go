@@ -64,15 +64,8 @@ func (c *cluster) program(name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	version, err := c.version(s)
-	if err != nil {
-		return "", err
-	}
-	return programFile(c.cache, s.folder, version, name), nil
-}
-
-func programFile(cache, folder, version, name string) string {
-	return filepath.Join(cache, "programs", folder+"-"+version, name)
+	dir, err := place.Programs(c.checkout, c.cache, s.folder, s.module)
+	return filepath.Join(dir, name), err
 }
 
 func (c *cluster) sourceDir(s source) string {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -50,21 +51,13 @@ func Run(ctx context.Context, cfg *v1alpha1.SignpostConfiguration, log *slog.Log
 		return err
 	}
 	defer probes.Close()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)
-	var ready []health.Check
-	if cfg.Proxy.Enabled {
-		check, err := startProxy(ctx, group, cfg, watched, events, log, registry)
-		if err != nil {
-			return err
-		}
-		ready = append(ready, check)
-	}
-	if cfg.DNS.Enabled {
-		check, err := startDNS(ctx, group, cfg, watched, log, registry)
-		if err != nil {
-			return err
-		}
-		ready = append(ready, check)
+	ready, err := startServing(ctx, group, cfg, watched, events, log, registry)
+	if err != nil {
+		cancel()
+		return errors.Join(err, group.Wait()) // what has been started must not be cut off
 	}
 	if leads(cfg) {
 		l := &leader{cfg: cfg, conn: conn, shared: watched.Shared(), events: events, log: log, registerer: registry}
@@ -76,6 +69,27 @@ func Run(ctx context.Context, cfg *v1alpha1.SignpostConfiguration, log *slog.Log
 		return probes.Run(ctx, nil, append([]health.Check{synced(watched)}, ready...))
 	})
 	return group.Wait()
+}
+
+// startServing starts what every node does, and returns what tells whether it is
+// done.
+func startServing(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.SignpostConfiguration, watched *watchcache.Cache, events *events, log *slog.Logger, registry *prometheus.Registry) ([]health.Check, error) {
+	var ready []health.Check
+	if cfg.Proxy.Enabled {
+		check, err := startProxy(ctx, group, cfg, watched, events, log, registry)
+		if err != nil {
+			return nil, err
+		}
+		ready = append(ready, check)
+	}
+	if cfg.DNS.Enabled {
+		check, err := startDNS(ctx, group, cfg, watched, log, registry)
+		if err != nil {
+			return nil, err
+		}
+		ready = append(ready, check)
+	}
+	return ready, nil
 }
 
 func watch(cfg *v1alpha1.SignpostConfiguration, conn *connection, events *events, log *slog.Logger, registry *prometheus.Registry) (*watchcache.Cache, error) {
@@ -112,17 +126,17 @@ func startProxy(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.Signpo
 		Log:        log,
 		Registerer: registry,
 		Tables:     nil,
+		LocalListeners: func(s *model.Snapshot) []netip.AddrPort {
+			if !cfg.DNS.Enabled {
+				return nil
+			}
+			return nameServerAddresses(&cfg.DNS, s)
+		},
 	})
 	if err != nil {
 		return health.Check{}, fmt.Errorf("proxy: %w", err)
 	}
 	group.Go(func() error { return p.Run(ctx) })
-	if cfg.DNS.Enabled {
-		group.Go(func() error {
-			forEachSnapshot(ctx, watched, func(s *model.Snapshot) { p.SetLocalListeners(nameServerAddresses(&cfg.DNS, s)) })
-			return nil
-		})
-	}
 	return health.Check{Name: "rules", Check: func() error {
 		if p.Programmed() == 0 {
 			return errors.New("not written yet")
@@ -138,19 +152,6 @@ func startDNS(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.Signpost
 	}
 	group.Go(func() error { return server.Run(ctx) })
 	return health.Check{Name: "names", Check: server.Ready}, nil
-}
-
-// forEachSnapshot calls f with the newest Snapshot after each publication.
-func forEachSnapshot(ctx context.Context, watched *watchcache.Cache, f func(*model.Snapshot)) {
-	changed := watched.Subscribe()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-changed:
-			f(watched.Snapshot())
-		}
-	}
 }
 
 // Cleanup removes from this node what Signpost has put there. No daemon should

@@ -3,6 +3,7 @@ package daemon
 import (
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/signpost-dev/signpost/pkg/config/v1alpha1"
 )
@@ -16,8 +17,8 @@ const (
 // FromEnvironment fills in what a configuration leaves to the environment: the
 // name of the node, and the address of the API server.
 func FromEnvironment(cfg *v1alpha1.SignpostConfiguration) error {
-	if cfg.ClientConnection.Server == "" {
-		cfg.ClientConnection.Server = os.Getenv(envAPIServer)
+	if server := os.Getenv(envAPIServer); cfg.ClientConnection.Server == "" && server != "" {
+		cfg.ClientConnection.Server = server
 		if faults := cfg.Validate(); len(faults) > 0 {
 			return fmt.Errorf("$%s: %w", envAPIServer, faults[0])
 		}
@@ -30,7 +31,7 @@ func FromEnvironment(cfg *v1alpha1.SignpostConfiguration) error {
 		if err != nil {
 			return fmt.Errorf("nodeName: not given, $%s is not set, and the host has no name: %w", envNodeName, err)
 		}
-		cfg.NodeName = host
+		cfg.NodeName = strings.ToLower(strings.TrimSpace(host)) // as kubelets do
 	}
 	return nil
 }

@@ -18,14 +18,14 @@ import (
 func TestBesideStockControllers(t *testing.T) {
 	y := newYard(t, 3)
 	y.names = []string{"a"}
-	start := func(controllers ...string) *apiserver.StockControllers {
-		stock, err := y.server.StartStockLeader(controllers...)
+	start := func(controllers ...string) *apiserver.Program {
+		stock, err := y.server.StartStockWith([]string{"--leader-elect=true"}, controllers...)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return stock
 	}
-	stop := func(s *apiserver.StockControllers) {
+	stop := func(s *apiserver.Program) {
 		if err := s.Stop(); err != nil {
 			t.Error(err)
 		}

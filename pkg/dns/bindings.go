@@ -102,7 +102,7 @@ func (b *bindings) clusterIPs(snapshot *model.Snapshot) []netip.Addr {
 	if missing := svc == nil || len(svc.ClusterIPs) == 0; missing != b.warned {
 		b.warned = missing
 		if missing {
-			b.server.log.Warn("The Service of the DNS server has no cluster IP, so pods cannot reach it there", "service", b.server.opts.Service)
+			b.server.log.Warn("the Service of the DNS server has no cluster IP, so pods cannot reach it there", "service", b.server.opts.Service)
 		}
 	}
 	if svc == nil {
@@ -164,7 +164,7 @@ func (b *bindings) placeAddresses(changed bool, now time.Time) map[netip.Addr]er
 	for addr, err := range failed {
 		// What start does not report.
 		if listening, wanted := want[addr]; listening || !wanted {
-			b.server.log.Warn("Cannot put an address right", "address", addr, "err", err)
+			b.server.log.Warn("cannot put an address right", "address", addr, "error", err)
 		}
 	}
 	return failed
@@ -186,7 +186,7 @@ func (b *bindings) start(ctx context.Context, sl *slot, missing error, now time.
 		}
 	})
 	sl.pause, sl.lastErr = 0, ""
-	b.server.log.Info("Answering DNS questions", "address", sl.listener.addr)
+	b.server.log.Info("answering DNS questions", "address", sl.listener.addr)
 }
 
 // retryLater says so once for each different error.
@@ -194,7 +194,7 @@ func (b *bindings) retryLater(sl *slot, err error, now time.Time) {
 	sl.pause = min(max(2*sl.pause, firstRetry), lastRetry)
 	sl.retryAt = now.Add(sl.pause)
 	if err.Error() != sl.lastErr {
-		b.server.log.Warn("Cannot answer DNS questions at one address; trying again", "address", sl.addr, "err", err)
+		b.server.log.Warn("cannot answer DNS questions at one address; trying again", "address", sl.addr, "error", err)
 	}
 	sl.lastErr = err.Error()
 }
@@ -220,7 +220,7 @@ func (b *bindings) stop(sl *slot) {
 	}
 	sl.listener.close()
 	b.ending.Go(sl.listener.wg.Wait)
-	b.server.log.Info("No longer answering DNS questions", "address", sl.listener.addr)
+	b.server.log.Info("no longer answering DNS questions", "address", sl.listener.addr)
 	sl.listener = nil
 }
 

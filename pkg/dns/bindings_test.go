@@ -124,7 +124,7 @@ func TestOneAddressCannotBeHad(t *testing.T) {
 	if err := s.Ready(); err != nil {
 		t.Errorf("Ready() = %v", err)
 	}
-	if n := strings.Count(log.String(), "Cannot answer"); n != 1 {
+	if n := strings.Count(log.String(), "cannot answer"); n != 1 {
 		t.Errorf("%d log lines about one error:\n%s", n, log.String())
 	}
 }

@@ -83,8 +83,8 @@ func (l *listener) start(ctx context.Context, s *Server, allowed func(netip.Addr
 			}
 		})
 	}
-	for i, conn := range l.udp {
-		u := &udpSocket{server: s, conn: conn, allowed: allowed, rotation: uint32(i)}
+	for _, conn := range l.udp {
+		u := &udpSocket{server: s, conn: conn, allowed: allowed}
 		run(u.serve)
 	}
 	t := &tcpServer{server: s, listener: l.tcp, allowed: allowed}

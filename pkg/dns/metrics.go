@@ -40,7 +40,7 @@ func newMetrics(r prometheus.Registerer) metrics {
 		dropped:   counters("dropped_total", "What came and was not answered.", "reason"),
 		duration: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name:    "signpost_dns_request_duration_seconds",
-			Help:    "Time from the arrival of a request until its response was written.",
+			Help:    "Time from the arrival of a request until its response was ready to send.",
 			Buckets: prometheus.ExponentialBuckets(0.000016, 4, 10),
 		}, []string{"source"}),
 		panics:    prometheus.NewCounter(prometheus.CounterOpts(opts("panics_total", "Requests that were lost to a fault in the server."))),

@@ -63,7 +63,7 @@ func (n *nodeAddrs) set(want []netip.Addr, prune bool) map[netip.Addr]error {
 			failed[a] = err
 			continue
 		}
-		n.log.Info("Put an address onto the node", "address", a, "interface", loopback)
+		n.log.Info("put an address onto the node", "address", a, "interface", loopback)
 	}
 	if !prune {
 		return failed
@@ -76,7 +76,7 @@ func (n *nodeAddrs) set(want []netip.Addr, prune bool) map[netip.Addr]error {
 			failed[a] = err
 			continue
 		}
-		n.log.Info("Took an address off the node", "address", a, "interface", loopback)
+		n.log.Info("took an address off the node", "address", a, "interface", loopback)
 	}
 	return failed
 }
@@ -108,6 +108,9 @@ func Cleanup(ctx context.Context) error {
 // is returned as it is on the loopback interface, if it is there.
 func listAddrs(lo netlink.Link) (map[netip.Addr]netlink.Addr, error) {
 	list, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
+	for try := 0; try < 5 && errors.Is(err, netlink.ErrDumpInterrupted); try++ {
+		list, err = netlink.AddrList(nil, netlink.FAMILY_ALL) // others changed theirs meanwhile
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list the node's addresses: %w", err)
 	}

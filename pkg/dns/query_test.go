@@ -172,7 +172,7 @@ func FuzzRequest(f *testing.F) {
 		x := &exchange{server: s, query: q, source: sourceRefused}
 		if rcode != dns.RcodeSuccess {
 			x.refuse(rcode)
-		} else if x.begin(1); x.wait != nil {
+		} else if x.begin(); x.wait != nil {
 			x.refuse(dns.RcodeServerFailure)
 		}
 		for _, size := range []int{q.maxUDP(), maxTCPSize} {
@@ -228,7 +228,7 @@ func BenchmarkRequest(b *testing.B) {
 			for b.Loop() {
 				q, _, _ := parseQuery(wire)
 				x := &exchange{server: s, query: q, start: time.Now()}
-				x.begin(1)
+				x.begin()
 				if _, err := x.pack(q.maxUDP(), out); err != nil {
 					b.Fatal(err)
 				}

@@ -3,6 +3,7 @@ package dns
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"time"
 
 	"github.com/miekg/dns"
@@ -23,9 +24,11 @@ type exchange struct {
 }
 
 // begin answers x as far as it can be done without waiting.
-func (x *exchange) begin(rotation uint32) {
+func (x *exchange) begin() {
 	q := &x.query
-	a := x.server.view.Load().Answer(records.Question{Name: q.name, Type: q.qtype}, rotation)
+	// By chance: a counter would be in step with clients that ask for A and AAAA in
+	// turn, and start anew with each connection.
+	a := x.server.view.Load().Answer(records.Question{Name: q.name, Type: q.qtype}, rand.Uint32())
 	x.reply = q.newReply(a.Rcode)
 	if a.Forward {
 		x.ask(forward.Query{Name: q.name, Type: q.qtype, RecursionDesired: q.rd, CheckingDisabled: q.cd, DNSSEC: q.do})
@@ -58,7 +61,7 @@ func (x *exchange) finish(ctx context.Context) {
 	case errors.Is(err, forward.ErrBusy):
 		x.refuse(dns.RcodeRefused)
 	default:
-		x.server.log.Debug("No upstream resolver had an answer", "err", err)
+		x.server.log.Debug("no upstream resolver had an answer", "error", err)
 		x.refuse(dns.RcodeServerFailure)
 	}
 }
@@ -81,7 +84,7 @@ func (x *exchange) refuse(rcode int) { x.reply = x.query.newReply(rcode) }
 func (x *exchange) pack(size int, buf []byte) ([]byte, error) {
 	wire, err := x.query.pack(x.reply, size, buf)
 	if err != nil {
-		x.server.log.Error("Cannot write an answer", "name", x.query.name, "type", dns.TypeToString[x.query.qtype], "err", err)
+		x.server.log.Error("cannot write an answer", "name", x.query.name, "type", dns.TypeToString[x.query.qtype], "error", err)
 	}
 	if wire != nil {
 		x.server.metrics.answered(x.source, x.reply.Rcode, time.Since(x.start))

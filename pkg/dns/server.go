@@ -194,7 +194,7 @@ func (s *Server) guard(f func()) {
 	defer func() {
 		if p := recover(); p != nil {
 			s.metrics.panics.Inc()
-			s.log.Error("A request was lost to a fault in the server", "panic", p, "stack", string(debug.Stack()))
+			s.log.Error("a request was lost to a fault in the server", "panic", p, "stack", string(debug.Stack()))
 		}
 	}()
 	f()

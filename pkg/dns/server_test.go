@@ -179,6 +179,20 @@ func TestLargeAnswersAreCutFairly(t *testing.T) {
 	}
 }
 
+// TestEachConnectionBeginsElsewhere holds that the clients of a Service whose
+// answer needs TCP do not all begin with the same endpoint.
+func TestEachConnectionBeginsElsewhere(t *testing.T) {
+	_, _, addr := startServer(t, startUpstream(t).option)
+	first := map[string]bool{}
+	for range 20 {
+		m, _ := ask(t, "tcp", addr, request("big.default.svc.cluster.local.", dns.TypeA, 0))
+		first[m.Answer[0].String()] = true
+	}
+	if len(first) < 5 {
+		t.Errorf("the first of 200 records of 20 answers, each on a connection of its own: %v", first)
+	}
+}
+
 func TestPanicCostsOneRequest(t *testing.T) {
 	s, _, addr := startServer(t, nil)
 	view := s.view.Load()

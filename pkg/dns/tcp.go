@@ -75,10 +75,9 @@ func pause(ctx context.Context, d time.Duration) {
 // tcpConn is one connection. Requests on it are read on while others wait for
 // their answers, which are sent in the order in which they are ready (RFC 7766).
 type tcpConn struct {
-	server   *Server
-	conn     net.Conn
-	allowed  bool
-	rotation uint32
+	server  *Server
+	conn    net.Conn
+	allowed bool
 	// pipeline holds a token for each request that waits.
 	pipeline chan struct{}
 
@@ -142,8 +141,7 @@ func (c *tcpConn) handle(ctx context.Context, wire []byte, wg *sync.WaitGroup) b
 		x.refuse(rcode)
 		return c.send(x)
 	}
-	c.rotation++
-	x.begin(c.rotation)
+	x.begin()
 	if x.wait == nil {
 		return c.send(x)
 	}

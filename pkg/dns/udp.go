@@ -17,12 +17,11 @@ const maxRequest = 4096
 // udpSocket is one of the sockets of an address, with the memory that its reader
 // works in.
 type udpSocket struct {
-	server   *Server
-	conn     *net.UDPConn
-	allowed  func(netip.Addr) bool
-	rotation uint32
-	in       [maxRequest]byte
-	out      [4096]byte
+	server  *Server
+	conn    *net.UDPConn
+	allowed func(netip.Addr) bool
+	in      [maxRequest]byte
+	out     [4096]byte
 }
 
 // serve reads and answers until the socket is closed, which is no error.
@@ -56,8 +55,7 @@ func (u *udpSocket) handle(ctx context.Context, wire []byte, client netip.AddrPo
 		u.send(x, client, u.out[:])
 		return
 	}
-	u.rotation++
-	x.begin(u.rotation)
+	x.begin()
 	if x.wait == nil {
 		u.send(x, client, u.out[:])
 		return

@@ -23,7 +23,7 @@ type Check struct {
 
 // Options are what a Server serves.
 type Options struct {
-	// Address is where /livez and /readyz are answered, MetricsAddress where
+	// Address is where /livez, /readyz and /healthz are answered, MetricsAddress where
 	// /metrics is; both host:port, the second may be empty for none.
 	Address, MetricsAddress string
 	Gatherer                prometheus.Gatherer
@@ -64,7 +64,7 @@ func listen(ctx context.Context, what, address string, log *slog.Logger) (net.Li
 }
 
 // Run answers until ctx ends, which it returns nil for: /livez by the checks of
-// live, /readyz by those of ready.
+// live, /readyz and /healthz by those of ready.
 func (s *Server) Run(ctx context.Context, live, ready []Check) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return serve(ctx, s.health, probes(live, ready)) })
@@ -88,6 +88,8 @@ func probes(live, ready []Check) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /livez", answer(live))
 	mux.Handle("GET /readyz", answer(ready))
+	// What load balancers ask of kube-proxy at the same port (KEP-3836).
+	mux.Handle("GET /healthz", answer(ready))
 	return mux
 }
 

@@ -25,6 +25,7 @@ func TestProbes(t *testing.T) {
 	}{
 		{"/livez", 200, "[+] names\nok\n"},
 		{"/readyz", 503, "[-] rules: none yet\n[+] names\n"},
+		{"/healthz", 503, "[-] rules: none yet\n[+] names\n"},
 		{"/else", 404, "404 page not found\n"},
 	} {
 		w := httptest.NewRecorder()

@@ -67,7 +67,7 @@ func (n *field) start() {
 			Backend: n.backend, MasqueradeBit: 14, LocalhostNodePorts: true, SyncPeriod: time.Second,
 			ClusterCIDRs: netlab.PodCIDRs(),
 		},
-		Snapshots: n.source, Events: n.events, Log: slog.New(slog.NewTextHandler(n.t.Output(), nil)),
+		Snapshots: n.source, LocalListeners: n.source.localListeners, Events: n.events, Log: slog.New(slog.NewTextHandler(n.t.Output(), nil)),
 		Registerer: prometheus.NewRegistry(),
 	})
 	if err != nil {

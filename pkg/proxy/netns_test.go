@@ -154,7 +154,7 @@ func TestRealLocalListener(t *testing.T) {
 		n.start()
 		svc := n.dual(10, 0, "a")
 		at := []netip.AddrPort{vip(svc, 0), vip(svc, 1)}
-		n.proxy.SetLocalListeners(at)
+		n.source.listenAt(at...)
 		n.publish(svc)
 		n.until("listener rules are in", func() bool { return strings.Count(n.save(), "-m socket") == 4 })
 		for _, a := range svc.ClusterIPs {

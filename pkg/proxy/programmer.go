@@ -54,7 +54,13 @@ func (f *programmer) sync(ctx context.Context, snap *model.Snapshot, listeners [
 		return f.nextTry(), nil
 	}
 	err := f.commit(ctx, &target)
-	if _, refused := errors.AsType[*iptables.RefusedError](err); refused {
+	if isRefusal(err) && f.base != nil {
+		// Before a Service is blamed: what it builds on may have been removed.
+		if f.audit(ctx); f.base == nil {
+			err = f.commit(ctx, &target)
+		}
+	}
+	if isRefusal(err) {
 		f.metrics.refused(full)
 		err = f.isolate(ctx, &target, changed, start)
 	} else if err == nil {
@@ -212,9 +218,8 @@ func (f *programmer) audit(ctx context.Context) {
 		return // will be written anyway
 	}
 	damage, err := f.tables.Damage(ctx, f.base, f.hooked)
-	if err != nil {
-		// A chain that cannot be listed may be one that is gone.
-		damage = err.Error()
+	if err != nil && ctx.Err() == nil {
+		f.log.Warn("cannot look whether the rules are as they should be", "family", f.family.String(), "error", err)
 	}
 	if damage == "" {
 		return

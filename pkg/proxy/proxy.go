@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -37,7 +35,7 @@ type Events interface {
 // The reasons of events.
 const (
 	// ReasonRefused: the kernel or the iptables program refused the rules of this
-	// Service; it goes on with those that it had.
+	// Service; it goes on with those that it had, if any.
 	ReasonRefused = "ServiceRulesRefused"
 	// ReasonNotProgrammed: a part of this Service cannot be made into rules.
 	ReasonNotProgrammed = "ServiceNotProgrammed"
@@ -81,11 +79,14 @@ type Config struct {
 
 // Options are what a Proxy is made of. All are needed unless said otherwise.
 type Options struct {
-	Config     Config
-	Snapshots  Snapshots
-	Events     Events
-	Log        *slog.Logger
-	Registerer prometheus.Registerer
+	Config    Config
+	Snapshots Snapshots
+	// LocalListeners returns at which addresses of a snapshot's Services a process
+	// of this node may listen, see render.Config; nil for none. It must be pure.
+	LocalListeners func(*model.Snapshot) []netip.AddrPort
+	Events         Events
+	Log            *slog.Logger
+	Registerer     prometheus.Registerer
 	// Tables to write to, one per family; nil for those of this node.
 	Tables []Tables
 }
@@ -105,7 +106,7 @@ type Options struct {
 //     one path.
 //  3. No Service can stop the others. If a write is refused, the change is split
 //     until the Services are found without which it is not; those go on with
-//     the rules that they had, are named in the log and in an event, and are
+//     the rules that they had, if this process wrote any, are named in the log and in an event, and are
 //     tried again when they change, and at growing intervals.
 //  4. Nothing is written before the caches are complete, as half a cluster's
 //     Services would delete the rules of the other half that an earlier run left.
@@ -123,12 +124,8 @@ type Proxy struct {
 	metrics    *metrics
 	families   []*programmer
 	programmed atomic.Uint64
-	// settled is called once after the first complete write; nil for nothing.
+	// settled is called after a complete write until it succeeds; nil for nothing.
 	settled func(ctx context.Context) error
-
-	mu        sync.Mutex
-	listeners []netip.AddrPort
-	relisten  chan struct{} // one signal, like those of Snapshots
 }
 
 // New returns a Proxy that does nothing until Run. The error names the option that is
@@ -146,37 +143,13 @@ func New(opts Options) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Proxy{
-		opts: opts, log: opts.Log, metrics: m,
-		relisten: make(chan struct{}, 1),
-	}, nil
+	return &Proxy{opts: opts, log: opts.Log, metrics: m}, nil
 }
 
 // Programmed returns the generation of the last snapshot whose rules are in, in
 // all families; 0 before the first. Services that are in quarantine do not
 // hold it up. Safe for concurrent use.
 func (p *Proxy) Programmed() uint64 { return p.programmed.Load() }
-
-// SetLocalListeners says at which addresses of Services a process of this node may
-// listen, see render.Config. Safe for concurrent use; may be called before Run.
-func (p *Proxy) SetLocalListeners(at []netip.AddrPort) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if slices.Equal(p.listeners, at) {
-		return
-	}
-	p.listeners = slices.Clone(at)
-	select {
-	case p.relisten <- struct{}{}:
-	default:
-	}
-}
-
-func (p *Proxy) localListeners() []netip.AddrPort {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.listeners
-}
 
 // Run keeps the rules until ctx ends, and returns nil then; the rules stay. It
 // returns an error if this node's iptables cannot be used at all. It may be called once.
@@ -198,7 +171,6 @@ func (p *Proxy) Run(ctx context.Context) error {
 		case <-ctx.Done():
 			return nil
 		case <-changed:
-		case <-p.relisten:
 		case <-retry.timer.C:
 		case <-audit.C:
 			p.audit(ctx)
@@ -213,13 +185,16 @@ func (p *Proxy) pass(ctx context.Context, retry *retry) time.Duration {
 	if snap == nil {
 		return 0
 	}
-	listeners := p.localListeners()
+	var listeners []netip.AddrPort
+	if p.opts.LocalListeners != nil {
+		listeners = p.opts.LocalListeners(snap)
+	}
 	start := time.Now()
 	var next time.Time
 	failed := false
 	for _, f := range p.families {
 		again, err := f.sync(ctx, snap, listeners)
-		if err != nil {
+		if err != nil && ctx.Err() == nil {
 			failed = true
 			p.log.Error("rules not written, will try again", "family", f.family.String(), "error", err)
 		}
@@ -242,7 +217,8 @@ func (p *Proxy) settle(ctx context.Context) {
 		return
 	}
 	if err := p.settled(ctx); err != nil {
-		p.log.Warn("rules of the other iptables programs remain", "error", err)
+		p.log.Warn("rules of the other iptables programs remain, will try again", "error", err)
+		return
 	}
 	p.settled = nil
 }

@@ -211,26 +211,26 @@ func TestListenersComeAndGo(t *testing.T) {
 		r.source.publish(service(1, "10.0.2.1"))
 		defer r.run(t)()
 		before := r.tables.Dump()
-		r.proxy.SetLocalListeners([]netip.AddrPort{netip.MustParseAddrPort("10.96.0.1:53")})
+		r.source.listenAt(netip.MustParseAddrPort("10.96.0.1:53"))
 		synctest.Wait()
 		if got := strings.Count(r.tables.Dump(), "notrack"); got != 4 {
 			t.Errorf("%d rules for a listener, want 4", got)
 		}
-		r.proxy.SetLocalListeners(nil)
+		r.source.listenAt()
 		synctest.Wait()
 		if diff := cmp.Diff(before, r.tables.Dump()); diff != "" {
 			t.Errorf("(-before +after):\n%s", diff)
 		}
 		// They come back also when taking them away did not work.
-		at := []netip.AddrPort{netip.MustParseAddrPort("10.96.0.1:53")}
-		r.proxy.SetLocalListeners(at)
+		at := netip.MustParseAddrPort("10.96.0.1:53")
+		r.source.listenAt(at)
 		synctest.Wait()
 		with := r.tables.Dump()
 		r.tables.Fail = iptables.ErrLocked
-		r.proxy.SetLocalListeners(nil)
+		r.source.listenAt()
 		synctest.Wait()
 		r.tables.Fail = nil
-		r.proxy.SetLocalListeners(at)
+		r.source.listenAt(at)
 		r.after(time.Second)
 		if diff := cmp.Diff(with, r.tables.Dump()); diff != "" {
 			t.Errorf("(-before +after a failure):\n%s", diff)

@@ -72,14 +72,14 @@ func (f *programmer) isolate(ctx context.Context, target *model.ServiceMap, name
 	s := search{want: target, good: f.applied, culprits: map[model.Name]error{}}
 	commit := func(services *model.ServiceMap) error { return f.commit(ctx, services) }
 	s.try = commit
-	if f.base == nil {
+	if f.base == nil && !f.restored(ctx) {
 		s.try = func(services *model.ServiceMap) error { return f.check(ctx, services) }
 	}
 	if err := s.split(names); err != nil {
 		return err
 	}
 	err := commit(&s.good)
-	if _, refused := errors.AsType[*iptables.RefusedError](err); refused && f.base == nil {
+	if isRefusal(err) && f.base == nil {
 		// The check had nothing against it but the kernel has. There is no way
 		// left but to begin with nothing and add.
 		s.good, s.try, s.culprits = model.ServiceMap{}, commit, map[model.Name]error{}
@@ -101,9 +101,21 @@ func (f *programmer) isolate(ctx context.Context, target *model.ServiceMap, name
 	return nil
 }
 
+// restored writes what was accepted before, in full, so that the kernel is known
+// again and parts can be tried without taking anything away. At the start there
+// is nothing that was accepted.
+func (f *programmer) restored(ctx context.Context) bool {
+	return f.applied.Len() > 0 && f.commit(ctx, &f.applied) == nil
+}
+
 // check returns whether the rules of services would be accepted.
 func (f *programmer) check(ctx context.Context, services *model.ServiceMap) error {
 	return f.tables.Check(ctx, ruleset.Replace(f.renderer.Update(services), nil).Text())
+}
+
+func isRefusal(err error) bool {
+	_, refused := errors.AsType[*iptables.RefusedError](err)
+	return refused
 }
 
 // split brings names into good, dividing them until what is refused is a single
@@ -122,7 +134,7 @@ func (s *search) split(names []model.Name) error {
 		s.good = next
 		return nil
 	}
-	if _, refused := errors.AsType[*iptables.RefusedError](err); !refused {
+	if !isRefusal(err) {
 		return err
 	}
 	if len(names) == 1 {
@@ -146,12 +158,16 @@ func (f *programmer) confine(n model.Name, svc *model.Service, now time.Time, er
 	}
 	f.quarantine[n] = &inmate{svc: svc, wait: firstQuarantine, until: now.Add(firstQuarantine)}
 	f.metrics.quarantined.Set(float64(len(f.quarantine)))
-	f.log.Error("the rules of a Service are refused; it keeps those it had, the others go on",
+	outcome := "it keeps those it had"
+	if f.applied.Get(n) == nil {
+		outcome = "it has none"
+	}
+	f.log.Error("the rules of a Service are refused; "+outcome+", the others go on",
 		"family", f.family.String(), "service", n.String(), "error", err)
 	if svc == nil {
 		svc = f.applied.Get(n)
 	}
 	if svc != nil {
-		f.events.ServiceWarning(svc, ReasonRefused, fmt.Sprintf("%s rules are refused, the Service keeps those it had: %v", f.family, err))
+		f.events.ServiceWarning(svc, ReasonRefused, fmt.Sprintf("%s rules are refused; %s: %v", f.family, outcome, err))
 	}
 }

@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -11,6 +12,8 @@ import (
 
 	"github.com/signpost-dev/signpost/pkg/model"
 	"github.com/signpost-dev/signpost/pkg/proxy"
+	"github.com/signpost-dev/signpost/pkg/proxy/iptables"
+	"github.com/signpost-dev/signpost/pkg/proxy/ruleset"
 )
 
 // TestOneBadService is the heart of the matter: a kernel that refuses what one
@@ -132,6 +135,54 @@ func TestKernelRefusesWhatTheProgramTakes(t *testing.T) {
 		}
 		if diff := cmp.Diff([]string{"default/s2 " + proxy.ReasonRefused}, r.events.list); diff != "" {
 			t.Errorf("events (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// TestNobodyLosesRulesToACulprit is the case in which what the kernel holds is not
+// known while a Service comes that only the kernel refuses: the others must not
+// be taken away to find it.
+func TestNobodyLosesRulesToACulprit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.tables.blind = true
+		r.source.publish(service(1, "10.0.2.1"), service(3, "10.0.2.3"))
+		defer r.run(t)()
+		r.tables.Fail = &iptables.BrokenOffError{Program: "iptables-restore", Err: errors.New("killed")}
+		r.source.publish(service(4, "10.0.2.4"))
+		synctest.Wait()
+		r.tables.Fail = nil
+		r.tables.Refuse = refuse("10.66.6.6")
+		r.tables.wrote = func() {
+			for _, i := range []int{1, 3} {
+				if got := r.goesTo(i); got != to(fmt.Sprint("10.0.2.", i)) {
+					t.Errorf("s%d loses its rules: %s", i, got)
+				}
+			}
+		}
+		r.source.publish(service(2, "10.66.6.6"))
+		r.after(time.Minute)
+		if r.goesTo(4) != to("10.0.2.4") || r.proxy.Programmed() != 3 {
+			t.Errorf("s4: %s, programmed %d", r.goesTo(4), r.proxy.Programmed())
+		}
+		if diff := cmp.Diff([]string{"default/s2 " + proxy.ReasonRefused}, r.events.list); diff != "" {
+			t.Errorf("events (-want +got):\n%s", diff)
+		}
+	})
+}
+
+// TestDamageIsNotBlamedOnServices holds that a Service whose new rules do not fit
+// to what somebody has removed is not taken for the culprit.
+func TestDamageIsNotBlamedOnServices(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.source.publish(service(1, "10.0.2.1"))
+		defer r.run(t)()
+		r.tables.Flush(ruleset.NAT)
+		r.source.publish(service(2, "10.0.2.2"))
+		synctest.Wait()
+		if r.goesTo(1) != to("10.0.2.1") || r.goesTo(2) != to("10.0.2.2") || len(r.events.list) != 0 {
+			t.Errorf("s2: %s, events %v\n%s", r.goesTo(2), r.events.list, r.log)
 		}
 	})
 }

@@ -22,9 +22,23 @@ import (
 
 // source is a proxy.Snapshots that a test publishes to.
 type source struct {
-	current atomic.Pointer[model.Snapshot]
-	mu      sync.Mutex
-	subs    []chan struct{}
+	current   atomic.Pointer[model.Snapshot]
+	listeners atomic.Pointer[[]netip.AddrPort]
+	mu        sync.Mutex
+	subs      []chan struct{}
+}
+
+// listenAt publishes a snapshot for which other addresses are listened at.
+func (s *source) listenAt(at ...netip.AddrPort) {
+	s.listeners.Store(&at)
+	s.publish()
+}
+
+func (s *source) localListeners(*model.Snapshot) []netip.AddrPort {
+	if at := s.listeners.Load(); at != nil {
+		return *at
+	}
+	return nil
 }
 
 func (s *source) Snapshot() *model.Snapshot { return s.current.Load() }
@@ -166,7 +180,7 @@ func (r *rig) restart(t *testing.T) {
 	r.metrics = prometheus.NewRegistry()
 	p, err := proxy.New(proxy.Options{
 		Config:    proxy.Config{Backend: "auto", MasqueradeBit: 14, SyncPeriod: 30 * time.Second},
-		Snapshots: r.source, Events: r.events, Log: slog.New(slog.NewTextHandler(r.log, nil)),
+		Snapshots: r.source, LocalListeners: r.source.localListeners, Events: r.events, Log: slog.New(slog.NewTextHandler(r.log, nil)),
 		Registerer: r.metrics, Tables: []proxy.Tables{r.tables},
 	})
 	if err != nil {

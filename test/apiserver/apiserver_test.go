@@ -60,12 +60,12 @@ func TestServerKeepsItsDataOverARestart(t *testing.T) {
 }
 
 func TestMissingProgramsAreNamed(t *testing.T) {
-	t.Setenv(apiserver.ProgramsEnv, t.TempDir())
+	t.Setenv("SIGNPOST_CACHE", t.TempDir())
 	s, err := apiserver.Start(t.Context(), apiserver.Options{})
 	if err == nil {
 		t.Fatal(s.Stop())
 	}
-	if !strings.Contains(err.Error(), "kube-apiserver") || !strings.Contains(err.Error(), "make programs") {
+	if !strings.Contains(err.Error(), "kube-apiserver") || !strings.Contains(err.Error(), "make packages programs") {
 		t.Errorf("the error does not say what is missing and what to do: %v", err)
 	}
 }

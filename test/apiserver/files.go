@@ -12,44 +12,44 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+
+	"github.com/signpost-dev/signpost/hack/cluster/place"
 )
 
 // programs are the paths of what is run.
 type programs struct{ etcd, apiserver string }
 
-// ProgramsEnv names the environment variable that has the directory of the
-// Kubernetes programs.
-const ProgramsEnv = "SIGNPOST_PROGRAMS"
+const advice = "run `make packages programs`, which installs etcd and builds the Kubernetes programs"
 
-// kubernetesVersion is the one that hack/cluster builds.
-const kubernetesVersion = "v1.36.3"
-
-const advice = "run `make programs`, which builds the Kubernetes programs and says how to install etcd"
-
-// findPrograms looks where ProgramsEnv says, else in the cache where
-// `make programs` puts them. etcd may also be in the PATH.
+// findPrograms looks where hack/cluster puts what it builds, and for etcd in the
+// PATH.
 func findPrograms() (programs, error) {
-	dir := os.Getenv(ProgramsEnv)
-	if dir == "" {
-		cache, err := os.UserCacheDir()
-		if err != nil {
-			return programs{}, fmt.Errorf("find the programs to test with: %w", err)
-		}
-		dir = filepath.Join(cache, "signpost", "programs", "kubernetes-"+kubernetesVersion)
+	dir, err := builtPrograms()
+	if err != nil {
+		return programs{}, fmt.Errorf("find the programs to test with: %w", err)
 	}
-	p := programs{etcd: filepath.Join(dir, "etcd"), apiserver: filepath.Join(dir, "kube-apiserver")}
+	p := programs{apiserver: filepath.Join(dir, "kube-apiserver")}
 	if _, err := os.Stat(p.apiserver); err != nil {
 		return programs{}, fmt.Errorf("%s is missing: %s", p.apiserver, advice)
 	}
-	if _, err := os.Stat(p.etcd); err == nil {
-		return p, nil
-	}
-	etcd, err := exec.LookPath("etcd")
-	if err != nil && !errors.Is(err, exec.ErrDot) {
+	if p.etcd, err = exec.LookPath("etcd"); err != nil && !errors.Is(err, exec.ErrDot) {
 		return programs{}, fmt.Errorf("etcd is missing: %s", advice)
 	}
-	p.etcd = etcd
 	return p, nil
+}
+
+// builtPrograms returns the folder of the programs of the version that this
+// checkout pins.
+func builtPrograms() (string, error) {
+	checkout, err := place.Checkout()
+	if err != nil {
+		return "", err
+	}
+	cache, err := place.Cache()
+	if err != nil {
+		return "", err
+	}
+	return place.Programs(checkout, cache, "kubernetes", "k8s.io/kubernetes")
 }
 
 // writeKeys writes the key for service account tokens, and the token of Config's

@@ -11,52 +11,56 @@ import (
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 )
 
-// StockControllers is a running kube-controller-manager.
-type StockControllers struct{ process *process }
+// Program is a running client of the server.
+type Program struct{ process *process }
+
+// Stop asks it to end and, if it does not, kills it.
+func (p *Program) Stop() error { return p.process.stop(5 * time.Second) }
+
+// PID is the number of its process, which may have ended.
+func (p *Program) PID() int { return p.process.cmd.Process.Pid }
+
+// Log returns the end of what it has printed.
+func (p *Program) Log() string { return p.process.tail() }
+
+// Run starts a program that is given a kubeconfig by the flag --kubeconfig, and
+// further flags. It dies with this process.
+func (s *Server) Run(program string, args ...string) (*Program, error) {
+	kubeconfig := filepath.Join(s.dir, "kubeconfig")
+	if err := s.WriteKubeconfig(kubeconfig); err != nil {
+		return nil, err
+	}
+	p, err := startProcess(filepath.Join(s.dir, filepath.Base(program)+".log"), program, append(args, "--kubeconfig="+kubeconfig)...)
+	if err != nil {
+		return nil, err
+	}
+	return &Program{p}, nil
+}
 
 // StartStock starts kube-controller-manager with only the named controllers,
 // such as "endpointslice-controller", for tests that compare with it. It may
 // send far more requests than its defaults allow, so that a comparison does not
-// measure those. It holds no Lease.
-func (s *Server) StartStock(controllers ...string) (*StockControllers, error) {
-	return s.startStock(controllers, "--leader-elect=false")
+// measure those.
+func (s *Server) StartStock(controllers ...string) (*Program, error) {
+	return s.StartStockWith([]string{"--kube-api-qps=1000", "--kube-api-burst=2000", "--concurrent-service-endpoint-syncs=20"}, controllers...)
 }
 
-// StartStockLeader is like StartStock, but with the Lease that it has in a
-// cluster, kube-system/kube-controller-manager, which it gives back when it is
-// stopped.
-func (s *Server) StartStockLeader(controllers ...string) (*StockControllers, error) {
-	return s.startStock(controllers, "--leader-elect=true")
-}
-
-func (s *Server) startStock(controllers []string, more ...string) (*StockControllers, error) {
+// StartStockWith starts it with flags of the caller's choice, and its defaults.
+// It has no Lease, unless a flag says otherwise.
+func (s *Server) StartStockWith(flags []string, controllers ...string) (*Program, error) {
 	program := filepath.Join(filepath.Dir(s.programs.apiserver), "kube-controller-manager")
 	if _, err := os.Stat(program); err != nil {
 		return nil, fmt.Errorf("%s is missing: %s", program, advice)
-	}
-	kubeconfig := filepath.Join(s.dir, "kubeconfig")
-	if err := s.WriteKubeconfig(kubeconfig); err != nil {
-		return nil, err
 	}
 	ports, err := freePorts(1)
 	if err != nil {
 		return nil, err
 	}
-	args := append([]string{
-		"--kubeconfig=" + kubeconfig,
-		"--controllers=" + strings.Join(controllers, ","),
-		"--kube-api-qps=1000", "--kube-api-burst=2000", "--concurrent-service-endpoint-syncs=20",
+	return s.Run(program, append([]string{
+		"--leader-elect=false", "--controllers=" + strings.Join(controllers, ","),
 		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", ports[0]), "--cert-dir=" + filepath.Join(s.dir, "stock"),
-	}, more...)
-	p, err := startProcess(filepath.Join(s.dir, "kube-controller-manager.log"), program, args...)
-	if err != nil {
-		return nil, err
-	}
-	return &StockControllers{p}, nil
+	}, flags...)...)
 }
-
-// Stop stops it.
-func (c *StockControllers) Stop() error { return c.process.stop(5 * time.Second) }
 
 // WriteKubeconfig writes a kubeconfig for the server's administrator.
 func (s *Server) WriteKubeconfig(file string) error {

@@ -98,6 +98,9 @@ func TestKilledDaemon(t *testing.T) {
 	if k.Ready > bound {
 		t.Errorf("ready %v after its start, want at most %v", k.Ready, bound)
 	}
+	if k.HTTP.Total == 0 || k.DNS.Total == 0 {
+		t.Error("nothing was asked")
+	}
 	if len(k.HTTP.Failed) > 0 {
 		t.Errorf("packets: %d of %d requests failed: %v", len(k.HTTP.Failed), k.HTTP.Total, k.HTTP.Reasons())
 	}
@@ -118,6 +121,9 @@ func TestAPIServerAway(t *testing.T) {
 	t.Logf("a new Service was created %v after the return and worked %v later; packets: %v; names: %v", o.Created, o.Works, o.HTTP, o.DNS)
 	if o.Works > bound {
 		t.Errorf("a new Service worked after %v, want at most %v", o.Works, bound)
+	}
+	if o.HTTP.Total == 0 || o.DNS.Total == 0 {
+		t.Error("nothing was asked")
 	}
 	if len(o.HTTP.Failed) > 0 {
 		t.Errorf("packets: %d of %d requests failed: %v", len(o.HTTP.Failed), o.HTTP.Total, o.HTTP.Reasons())

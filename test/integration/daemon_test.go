@@ -148,7 +148,7 @@ func TestKilledDaemonLeavesTrafficAndAdoptsItsRules(t *testing.T) {
 	t.Logf("ready %s after its start; %d connections meanwhile", took, tried)
 }
 
-// TestAPIServerAway goes on with what is known, and takes up at once what came
+// TestAPIServerAway goes on with what is known, and takes up what came and went
 // while nobody looked.
 func TestAPIServerAway(t *testing.T) {
 	n := startedNode(t, "client", "web-1")
@@ -176,12 +176,18 @@ func TestAPIServerAway(t *testing.T) {
 	if err := n.server.StartAPI(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	n.way.open()
+	// The server is back, but the daemon does not see it yet.
 	late := n.makeService("default", "late", func(s *corev1.Service) { s.Spec.Selector = map[string]string{"app": "web"} })
+	if err := n.api.CoreV1().Services("default").Delete(t.Context(), "web", metav1.DeleteOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	n.way.open()
 	took := n.eventually("a Service made after the outage works", func() error {
 		return n.answering("client", late.Spec.ClusterIP+":80", "web-1")
 	})
-	t.Logf("a Service made right after the outage works after %s", took)
+	t.Logf("a Service made while nobody looked works after %s", took)
+	n.eventually("and has a name", n.resolves(client, "udp", "late.default.svc.cluster.local", "NOERROR "+late.Spec.ClusterIP))
+	n.eventually("a Service that was deleted while nobody looked is gone", n.resolves(client, "udp", "web.default.svc.cluster.local", "NXDOMAIN"))
 }
 
 // refusing is an iptables-restore that refuses whatever names a Service, as the

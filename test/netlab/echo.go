@@ -108,10 +108,28 @@ const patience = 2 * time.Second
 // Dial connects from the namespace, or sends a datagram for udp, and returns who
 // answered. A connection that is refused is an error that wraps
 // syscall.ECONNREFUSED; where nobody answers it is one that wraps
-// os.ErrDeadlineExceeded, after two seconds or when ctx ends.
+// os.ErrDeadlineExceeded, after two seconds; ctx ends only connecting.
+//
+// No two datagrams of a namespace come from the same port: the kernel tracks
+// them, and takes what comes from a port that it knows to where the one before
+// went, whatever the rules say by now.
 func (n *Namespace) Dial(ctx context.Context, network string, to netip.AddrPort) (Answer, error) {
-	return n.DialFrom(ctx, network, netip.AddrPort{}, to)
+	var from netip.AddrPort
+	if network == "udp" {
+		anywhere := netip.IPv6Unspecified()
+		if to.Addr().Is4() {
+			anywhere = netip.IPv4Unspecified()
+		}
+		from = netip.AddrPortFrom(anywhere, uint16(firstPort+n.ports.Add(1)%ports))
+	}
+	return n.DialFrom(ctx, network, from, to)
 }
+
+// The ports that datagrams come from: below those that the kernel gives out.
+const (
+	firstPort = 10_000
+	ports     = 20_000
+)
 
 // DialFrom is Dial from a given address and port of the namespace.
 func (n *Namespace) DialFrom(ctx context.Context, network string, from, to netip.AddrPort) (Answer, error) {

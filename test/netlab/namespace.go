@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -24,6 +25,7 @@ type Namespace struct {
 	// Addrs are the addresses on its link, without those of the loopback.
 	Addrs  []netip.Addr
 	handle netns.NsHandle
+	ports  atomic.Uint32 // how many datagrams have been sent
 }
 
 // newNamespace makes a namespace without a name in the file system: it lives as long

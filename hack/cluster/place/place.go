@@ -57,6 +57,18 @@ func folder(variable, below string) (string, error) {
 // Images returns the folder of a checkout that its container images are in.
 func Images(checkout string) string { return filepath.Join(checkout, "bin", "images") }
 
+// Programs returns the folder of the cache for what is built from source, a nested
+// module in hack/cluster/programs of the checkout: it has the version of module in
+// its name, which the nested go.mod requires.
+func Programs(checkout, cache, source, module string) (string, error) {
+	goMod, err := os.ReadFile(filepath.Join(checkout, "hack", "cluster", "programs", source, "go.mod"))
+	if err != nil {
+		return "", err
+	}
+	version, err := Version(goMod, module)
+	return filepath.Join(cache, "programs", source+"-"+version), err
+}
+
 // Version returns the version that a go.mod requires of a module.
 func Version(goMod []byte, module string) (string, error) {
 	m := regexp.MustCompile(`(?m)^(?:require)?\s*` + regexp.QuoteMeta(module) + ` (v\S+)`).FindSubmatch(goMod)

@@ -21,6 +21,24 @@ func TestVersion(t *testing.T) {
 	}
 }
 
+func TestPrograms(t *testing.T) {
+	root := t.TempDir()
+	nested := filepath.Join(root, "hack", "cluster", "programs", "kubernetes")
+	if err := os.MkdirAll(nested, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := Programs(root, "/cache", "kubernetes", "k8s.io/kubernetes"); err == nil {
+		t.Errorf("Programs() without a go.mod = %q, want an error", got)
+	}
+	if err := os.WriteFile(filepath.Join(nested, "go.mod"), []byte("require k8s.io/kubernetes v1.37.0\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	got, err := Programs(root, "/cache", "kubernetes", "k8s.io/kubernetes")
+	if want := "/cache/programs/kubernetes-v1.37.0"; err != nil || got != want {
+		t.Errorf("Programs() = %q, %v, want %q", got, err, want)
+	}
+}
+
 func TestFolders(t *testing.T) {
 	t.Setenv("HOME", "/home/ada")
 	t.Setenv("XDG_CACHE_HOME", "")

@@ -6,7 +6,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// Default returns the configuration that an empty file stands for.
+// Default returns the configuration that a file with only apiVersion and kind stands for.
 func Default() *SignpostConfiguration {
 	return &SignpostConfiguration{
 		TypeMeta:         metav1.TypeMeta{APIVersion: APIVersion, Kind: Kind},

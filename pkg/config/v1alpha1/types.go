@@ -99,7 +99,7 @@ type Proxy struct {
 	Enabled bool `json:"enabled"`
 	// Backend auto takes the program that the node's rules are in already.
 	Backend Backend `json:"backend"`
-	// ClusterCIDRs are the ranges of all pods, at most one per family. Traffic
+	// ClusterCIDRs are the ranges of all pods. Traffic
 	// to a ClusterIP from elsewhere is masqueraded. Default: from outside of
 	// the node's own pod CIDRs, if it has any.
 	ClusterCIDRs  []string `json:"clusterCIDRs"`

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation"
@@ -53,6 +54,14 @@ func (v *faults) positive(path string, d metav1.Duration) {
 func (v *faults) hostPort(path, s string) {
 	if _, err := netip.ParseAddrPort(s); err != nil {
 		v.add(path, "%q is not an address and port, such as 127.0.0.1:53 or [::1]:53", s)
+	}
+}
+
+// ownAddress wants an address that can be put onto a node.
+func (v *faults) ownAddress(path, s string) {
+	at, err := netip.ParseAddrPort(s)
+	if a := at.Addr(); err != nil || a.IsUnspecified() || a.IsMulticast() || a.Is4In6() || a.Zone() != "" || at.Port() == 0 {
+		v.add(path, "%q is not one address with a port, such as 169.254.20.10:53", s)
 	}
 }
 
@@ -109,7 +118,7 @@ func (v *faults) prefixes(path string, in []string) {
 func (v *faults) dns(c *DNS) {
 	v.names("dns.domain", strings.TrimSuffix(c.Domain, "."), validation.IsDNS1123Subdomain)
 	for i, s := range c.Listen {
-		v.hostPort(fmt.Sprintf("dns.listen[%d]", i), s)
+		v.ownAddress(fmt.Sprintf("dns.listen[%d]", i), s)
 	}
 	if ns, name, ok := strings.Cut(c.Service, "/"); !ok || len(validation.IsDNS1123Label(ns)) > 0 || len(validation.IsDNS1035Label(name)) > 0 {
 		v.add("dns.service", "%q is not the NAMESPACE/NAME of a Service", c.Service)
@@ -117,6 +126,9 @@ func (v *faults) dns(c *DNS) {
 	v.between("dns.peerPort", c.PeerPort, 0, 65535)
 	if c.TTL.Duration < 0 || c.TTL.Seconds() > 3600 {
 		v.add("dns.ttl", "%s is not between 0s and 1h", c.TTL.Duration)
+	}
+	if c.TTL.Duration%time.Second != 0 {
+		v.add("dns.ttl", "%s is not a number of seconds", c.TTL.Duration)
 	}
 	for i, s := range c.Upstreams {
 		v.upstream(fmt.Sprintf("dns.upstreams[%d]", i), s, true)

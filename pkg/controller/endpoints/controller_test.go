@@ -239,6 +239,7 @@ func TestStrip(t *testing.T) {
 	always := corev1.ContainerRestartPolicyAlways
 	p := benchPod(1, 1, true)
 	p.Annotations = map[string]string{"a": strings.Repeat("x", 1000)}
+	p.Spec.HostNetwork = true
 	p.Spec.Containers = []corev1.Container{{Name: "none"}, {Name: "c", Image: "i", Ports: []corev1.ContainerPort{{Name: "web", ContainerPort: 1}}}}
 	p.Spec.InitContainers = []corev1.Container{{Name: "s", RestartPolicy: &always, Ports: []corev1.ContainerPort{{Name: "side", ContainerPort: 2}}}}
 	for o, by := range TermObjects() {
@@ -250,7 +251,7 @@ func TestStrip(t *testing.T) {
 		if err != nil || !ok {
 			t.Fatalf("%T, %v", out, err)
 		}
-		if podChanged(p, got) || len(got.Spec.Containers) != 1 || len(got.Spec.InitContainers) != 1 || got.Spec.Containers[0].Image != "" || got.Annotations != nil {
+		if podChanged(p, got) || len(got.Spec.Containers) != 1 || len(got.Spec.InitContainers) != 1 || got.Spec.Containers[0].Image != "" || got.Annotations != nil || !got.Spec.HostNetwork {
 			t.Errorf("stripped to %+v", got)
 		}
 	}

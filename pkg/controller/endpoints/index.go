@@ -24,6 +24,8 @@ type index struct {
 	services   map[key]*serviceEntry
 	namespaces map[string]*namespaceEntry
 	nodes      nodes
+	// byZone has the Services that want hints by zone: they depend on all nodes.
+	byZone map[*serviceEntry]struct{}
 }
 
 type serviceEntry struct {
@@ -32,6 +34,8 @@ type serviceEntry struct {
 	// pair is one of the labels that the selector wants.
 	pair pair
 	pods map[*podEntry]struct{}
+	// since has when pods first changed since the last plan; nil if none did.
+	since map[types.UID]time.Time
 }
 
 type podEntry struct {
@@ -53,7 +57,8 @@ func newIndex() *index {
 	return &index{
 		services:   map[key]*serviceEntry{},
 		namespaces: map[string]*namespaceEntry{},
-		nodes:      nodes{byName: map[string]node{}, pods: map[string]map[*podEntry]struct{}{}},
+		nodes:      nodes{byName: map[string]node{}, pods: map[string]map[*podEntry]struct{}{}, topology: topology{cpu: map[string]int64{}}},
+		byZone:     map[*serviceEntry]struct{}{},
 	}
 }
 
@@ -70,7 +75,8 @@ func (x *index) has(k key) bool {
 }
 
 // input returns what the index knows at a time for a plan, or false if there is
-// no such Service.
+// no such Service. It forgets since when pods have changed: if the plan cannot be
+// carried out, give that back to unsynced.
 func (x *index) input(k key, now time.Time) (plan.Input, bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -78,7 +84,11 @@ func (x *index) input(k key, now time.Time) (plan.Input, bool) {
 	if s == nil {
 		return plan.Input{}, false
 	}
-	in := plan.Input{Service: s.service, Pods: make([]*corev1.Pod, 0, len(s.pods)), Zones: map[string]string{}, Dead: map[string]bool{}}
+	in := plan.Input{Service: s.service, Pods: make([]*corev1.Pod, 0, len(s.pods)), Zones: map[string]string{}, Dead: map[string]bool{}, Since: s.since}
+	s.since = nil
+	if plan.WantsZones(s.service) {
+		in.ZoneCPU = x.nodes.zoneCPU()
+	}
 	for p := range s.pods {
 		in.Pods = append(in.Pods, p.pod)
 		name := p.pod.Spec.NodeName
@@ -116,10 +126,12 @@ func (x *index) setService(svc *corev1.Service) {
 	if s == nil {
 		s = &serviceEntry{key: k, service: svc}
 		x.services[k] = s
+		x.noteWish(s, svc)
 		x.selectPods(s)
 		return
 	}
 	was := s.service
+	x.noteWish(s, svc)
 	if plan.SelectsPods(was) == plan.SelectsPods(svc) && maps.Equal(was.Spec.Selector, svc.Spec.Selector) {
 		s.service = svc
 		return
@@ -135,6 +147,7 @@ func (x *index) deleteService(k key) {
 	if s := x.services[k]; s != nil {
 		x.releasePods(s)
 		delete(x.services, k)
+		delete(x.byZone, s)
 		x.tidy(k.Namespace)
 	}
 }
@@ -214,6 +227,7 @@ func (x *index) setPod(pod *corev1.Pod) affected {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	a := x.replacePod(pod)
+	x.noteChange(pod, a.keys)
 	if verdict.Marked(pod) {
 		a = x.nodes.inTime(a)
 	}

@@ -26,10 +26,13 @@ type nodes struct {
 	pods   map[string]map[*podEntry]struct{}
 	// silent is how many of byName are.
 	silent int
+	topology
 }
 
 type node struct {
 	zone string
+	// share is what it adds to the zones' CPUs.
+	share share
 	// unwell: its kubelet says so itself.
 	unwell bool
 	// silentSince is when the node controller gave up hearing from its kubelet;
@@ -41,7 +44,7 @@ func (n node) silent() bool { return !n.silentSince.IsZero() }
 
 // read reads a Node.
 func read(o *corev1.Node, now time.Time) node {
-	n := node{zone: o.Labels[corev1.LabelTopologyZone]}
+	n := node{zone: o.Labels[corev1.LabelTopologyZone], share: shareOf(o)}
 	ready := nodeReady(o)
 	switch {
 	case ready == nil:
@@ -98,6 +101,7 @@ func (ns *nodes) set(name string, n *node) {
 	if ns.byName[name].silent() {
 		ns.silent--
 	}
+	ns.topology.add(ns.byName[name].share, -1)
 	if n == nil {
 		delete(ns.byName, name)
 		return
@@ -105,20 +109,23 @@ func (ns *nodes) set(name string, n *node) {
 	if n.silent() {
 		ns.silent++
 	}
+	ns.topology.add(n.share, 1)
 	ns.byName[name] = *n
 }
 
 // setNode takes in a node and returns the Services whose endpoints that changes:
-// those of its pods, if it is new or has moved to another zone, and those of
-// pods whose mark now holds or no longer does.
+// those of its pods, if it is new or has moved to another zone, those of pods
+// whose mark now holds or no longer does, and those that want hints by zone, if
+// the zones have other CPUs than before.
 func (x *index) setNode(o *corev1.Node, now time.Time) affected {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	n := read(o, now)
 	was, known := x.nodes.byName[o.Name]
-	cutOff := x.nodes.cutOff()
+	cutOff, zoneCPU := x.nodes.cutOff(), x.nodes.zoneCPU()
 	x.nodes.set(o.Name, &n)
 	touched := map[*serviceEntry]struct{}{}
+	x.hintedByZone(zoneCPU, touched)
 	if !known || was.zone != n.zone {
 		x.nodes.services(o.Name, touched, func(*podEntry) bool { return true })
 	}
@@ -145,9 +152,10 @@ func (ns *nodes) inTime(a affected) affected {
 func (x *index) deleteNode(name string) affected {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	cutOff := x.nodes.cutOff()
+	cutOff, zoneCPU := x.nodes.cutOff(), x.nodes.zoneCPU()
 	x.nodes.set(name, nil)
 	touched := map[*serviceEntry]struct{}{}
+	x.hintedByZone(zoneCPU, touched)
 	x.markedEverywhere(cutOff, touched)
 	return x.nodes.inTime(affected{keys: keysOf(touched), removes: true})
 }

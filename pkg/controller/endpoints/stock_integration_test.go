@@ -47,6 +47,7 @@ func TestChangeFromAndToTheStockControllers(t *testing.T) {
 			s.Spec.Ports = append(s.Spec.Ports, corev1.ServicePort{Name: "web", Port: 81, TargetPort: intstr.FromString("web")},
 				corev1.ServicePort{Name: "admin", Port: 82, TargetPort: intstr.FromInt32(8082)})
 			s.Spec.PublishNotReadyAddresses = true
+			s.Spec.TrafficDistribution = new(corev1.ServiceTrafficDistributionPreferSameNode)
 		})
 		for i := range 7 {
 			w.pod("named", i, "node-1", func(p *corev1.Pod) {

@@ -62,8 +62,12 @@ func (c *Controller) sync(ctx context.Context, k key) error {
 	}
 	in.Slices, in.Endpoints = c.published.of(k)
 	p := plan.Make(in, c.options.plan())
-	c.problems.report(k, in.Service, p.Problems)
-	return c.write(ctx, k, in.Service, p)
+	c.problems.report(k, in.Service, p)
+	err := c.write(ctx, k, in.Service, p)
+	if err != nil {
+		c.index.unsynced(k, in.Since)
+	}
+	return err
 }
 
 // syncDeleted removes the Endpoints of a Service that is no more. The cache may

@@ -35,6 +35,7 @@ func stripPod(obj any) (any, error) {
 			Containers:     stripContainers(p.Spec.Containers),
 			InitContainers: stripContainers(p.Spec.InitContainers),
 			ReadinessGates: p.Spec.ReadinessGates,
+			HostNetwork:    p.Spec.HostNetwork,
 		},
 		Status: corev1.PodStatus{
 			Phase:      p.Status.Phase,
@@ -56,8 +57,9 @@ func stripContainers(in []corev1.Container) []corev1.Container {
 	return out
 }
 
-// stripNode keeps the zone and whether the node lives, but not how lately that was
-// heard: a node's status changes often and is large.
+// stripNode keeps the zone, whether the node lives, but not how lately that was
+// heard, and what it adds to its zone's CPUs: a node's status changes often and is
+// large.
 func stripNode(obj any) (any, error) {
 	n, ok := obj.(*corev1.Node)
 	if !ok {
@@ -65,10 +67,18 @@ func stripNode(obj any) (any, error) {
 	}
 	meta := stripMeta(&n.ObjectMeta)
 	meta.Labels = nil
-	if zone, ok := n.Labels[corev1.LabelTopologyZone]; ok {
-		meta.Labels = map[string]string{corev1.LabelTopologyZone: zone}
+	for _, name := range []string{corev1.LabelTopologyZone, labelControlPlane, labelMaster} {
+		if value, ok := n.Labels[name]; ok {
+			if meta.Labels == nil {
+				meta.Labels = map[string]string{}
+			}
+			meta.Labels[name] = value
+		}
 	}
 	out := &corev1.Node{ObjectMeta: meta}
+	if cpu, ok := n.Status.Allocatable[corev1.ResourceCPU]; ok {
+		out.Status.Allocatable = corev1.ResourceList{corev1.ResourceCPU: cpu}
+	}
 	if ready := nodeReady(n); ready != nil {
 		out.Status.Conditions = []corev1.NodeCondition{{Type: ready.Type, Status: ready.Status, LastTransitionTime: ready.LastTransitionTime}}
 	}

@@ -24,6 +24,7 @@ import (
 	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/signpost-dev/signpost/pkg/controller/endpoints"
 	"github.com/signpost-dev/signpost/pkg/controller/endpoints/plan"
@@ -39,6 +40,7 @@ func TestMain(m *testing.M) {
 
 func run(m *testing.M) int {
 	klog.SetLogger(logr.Discard()) // an outage makes client-go talk
+	log.SetLogger(logr.Discard())
 	var err error
 	if server, err = apiserver.Start(context.Background(), apiserver.Options{}); err != nil {
 		fmt.Fprintln(os.Stderr, err)

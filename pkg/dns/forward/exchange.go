@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/miekg/dns"
 )
@@ -84,6 +85,7 @@ func (f *Forwarder) overUDP(ctx context.Context, addr netip.AddrPort, request *d
 		return nil, err
 	}
 	defer conn.Close()
+	defer interruptible(ctx, conn)()
 	if _, err := conn.Write(wire); err != nil {
 		return nil, fmt.Errorf("send: %w", err)
 	}
@@ -112,6 +114,7 @@ func overTCP(ctx context.Context, addr netip.AddrPort, request *dns.Msg, wire []
 		return nil, err
 	}
 	defer conn.Close()
+	defer interruptible(ctx, conn)()
 	framed := append(binary.BigEndian.AppendUint16(nil, uint16(len(wire))), wire...)
 	if _, err := conn.Write(framed); err != nil {
 		return nil, fmt.Errorf("send over TCP: %w", err)
@@ -148,6 +151,12 @@ func dial(ctx context.Context, network string, addr netip.AddrPort) (net.Conn, e
 		}
 	}
 	return conn, nil
+}
+
+// interruptible ends what waits on conn when ctx ends, until what it returns is
+// called.
+func interruptible(ctx context.Context, conn net.Conn) func() bool {
+	return context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 }
 
 // accept reads a datagram and reports whether it is the answer to request. One

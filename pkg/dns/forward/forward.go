@@ -218,7 +218,7 @@ func (f *Forwarder) candidates(name string) []*upstream {
 		switch {
 		case f.isSelf(addr):
 			u.warnOfSelf(f.log)
-		case u.isDown(now):
+		case u.isDown(now, f.attempt):
 			down = append(down, u)
 		default:
 			up = append(up, u)

@@ -320,6 +320,69 @@ func TestEqualQuestionsAreAskedOnce(t *testing.T) {
 	}
 }
 
+// TestOneQuestionTriesADeadUpstream holds that, when the pause of an upstream is
+// over, one question finds out whether it is back, and the others do not wait.
+func TestOneQuestionTriesADeadUpstream(t *testing.T) {
+	u := &upstream{}
+	now := time.Unix(1000, 0)
+	const attempt = 2 * time.Second
+	for range failuresToDown {
+		u.report(false, now)
+	}
+	if !u.isDown(now, attempt) {
+		t.Fatal("it failed and is not down")
+	}
+	now = now.Add(minDown)
+	tries := 0
+	for range 20 {
+		if !u.isDown(now, attempt) {
+			tries++
+		}
+	}
+	if tries != 1 {
+		t.Errorf("%d of 20 questions try it, want one", tries)
+	}
+	now = now.Add(attempt)
+	u.report(false, now)
+	if !u.isDown(now, attempt) || u.downFor != 2*minDown {
+		t.Errorf("after the try failed it is down for %v, want %v", u.downFor, 2*minDown)
+	}
+	now = now.Add(2 * minDown)
+	if u.isDown(now, attempt) {
+		t.Error("it is not tried again")
+	}
+	u.report(true, now)
+	for range 3 {
+		if u.isDown(now, attempt) {
+			t.Error("it answered and is down")
+		}
+	}
+}
+
+// TestResolveEndsWithItsContext holds that nobody waits for an upstream longer
+// than somebody wants the answer: a server that stops, for example.
+func TestResolveEndsWithItsContext(t *testing.T) {
+	s := startStub(t, silent)
+	f := newForwarder(t, nil, s)
+	f.attempt = time.Minute
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, 1)
+	go func() {
+		_, err := f.Resolve(ctx, Query{Name: "a.example.org.", Type: dns.TypeA})
+		ended <- err
+	}()
+	waitFor(t, func() bool { return s.udp.Load() > 0 })
+	cancel()
+	select {
+	case err := <-ended:
+		if err == nil {
+			t.Error("there is an answer")
+		}
+	case <-time.After(10 * time.Second):
+		t.Error("it waits on")
+	}
+}
+
 func TestTooManyQuestions(t *testing.T) {
 	s := startStub(t, silent)
 	f := newForwarder(t, nil, s)
@@ -331,7 +394,7 @@ func TestTooManyQuestions(t *testing.T) {
 	waitFor(t, func() bool { return s.udp.Load() > 0 })
 	start := time.Now()
 	_, err := f.Resolve(ctx, Query{Name: "b.example.org.", Type: dns.TypeA})
-	if !errors.Is(err, ErrBusy) || time.Since(start) > 100*time.Millisecond {
+	if !errors.Is(err, ErrBusy) || time.Since(start) > f.attempt {
 		t.Errorf("error %v after %v, want %v at once", err, time.Since(start), ErrBusy)
 	}
 	cancel()
@@ -353,8 +416,9 @@ func TestPanicDoesNotStrandThoseWhoWait(t *testing.T) {
 	})
 	<-inside
 	wg.Go(func() {
-		time.AfterFunc(20*time.Millisecond, func() { close(waiting) })
-		if _, shared, err := fs.do(t.Context(), q, nil); !shared || !errors.Is(err, errAbandoned) {
+		time.AfterFunc(200*time.Millisecond, func() { close(waiting) })
+		late := func() (*dns.Msg, error) { return nil, errors.New("asked a second time") }
+		if _, shared, err := fs.do(t.Context(), q, late); !shared || !errors.Is(err, errAbandoned) {
 			t.Errorf("shared %v, error %v; want %v", shared, err, errAbandoned)
 		}
 	})

@@ -41,10 +41,19 @@ type upstream struct {
 	warned atomic.Bool
 }
 
-func (u *upstream) isDown(now time.Time) bool {
+// isDown also gives out the one question that tries an upstream which was down:
+// as long as that one has no answer, the others need not wait for it, too.
+func (u *upstream) isDown(now time.Time, attempt time.Duration) bool {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return now.Before(u.downUntil)
+	if now.Before(u.downUntil) {
+		return true
+	}
+	if u.failures >= failuresToDown {
+		// A little less than the attempt, as report heeds no failure before.
+		u.downUntil = now.Add(attempt * 9 / 10)
+	}
+	return false
 }
 
 // report notes whether u answered. Failures of questions that were under way
@@ -66,7 +75,7 @@ func (u *upstream) report(ok bool, now time.Time) {
 
 func (u *upstream) warnOfSelf(log *slog.Logger) {
 	if !u.warned.Swap(true) {
-		log.Warn("Left out an upstream that is this server itself", "upstream", u.addr)
+		log.Warn("left out an upstream that is this server itself", "upstream", u.addr)
 	}
 }
 
@@ -179,7 +188,7 @@ func (s *source) addrs(log *slog.Logger) []netip.AddrPort {
 	}
 	if err := s.read(); err != nil {
 		if !s.failed {
-			log.Warn("Cannot read the list of upstream resolvers; what it held stays", "err", err, "upstreams", s.held)
+			log.Warn("cannot read the list of upstream resolvers; what it held stays", "error", err, "upstreams", s.held)
 		}
 		s.failed = true
 		return s.held

@@ -140,7 +140,7 @@ func TestUpstreamHealth(t *testing.T) {
 	now := time.Unix(1000, 0)
 	expect := func(about string, want bool) {
 		t.Helper()
-		if got := u.isDown(now); got != want {
+		if got := u.isDown(now, 0); got != want {
 			t.Errorf("%s: down %v, want %v", about, got, want)
 		}
 	}

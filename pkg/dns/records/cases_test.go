@@ -147,6 +147,8 @@ var externalCases = []testCase{
 	{name: "endpoint.external.testns.svc.cluster.local.", typ: "CNAME", rcode: "NXDOMAIN"},
 	{name: "endpoint.external.testns.svc.cluster.local.", typ: "A", rcode: "NXDOMAIN"},
 	{name: "_tcp.external.testns.svc.cluster.local.", typ: "SRV", rcode: "NXDOMAIN"},
+	{name: "_http._tcp.external.testns.svc.cluster.local.", typ: "CNAME", rcode: "NXDOMAIN"},
+	{name: "subdomain.subdomain.external.testns.svc.cluster.local.", typ: "A", rcode: "NXDOMAIN"},
 	{name: "toservice.testns.svc.cluster.local.", typ: "A", answer: []string{
 		"toservice.testns.svc.cluster.local. 5 IN CNAME svc1.testns.svc.cluster.local.",
 		"svc1.testns.svc.cluster.local. 5 IN A 10.0.0.1",

@@ -180,7 +180,7 @@ func (l lookup) eachEndpointPort(svc *model.Service, visit func(*model.Endpoint,
 // external answers for a Service that stands for a name elsewhere.
 func (l lookup) external(svc *model.Service) Answer {
 	target := dns.Fqdn(svc.ExternalName)
-	if l.r.endpoint != "" || !isExternalName(target) {
+	if l.r.endpoint != "" || l.r.asksForPort() || !isExternalName(target) {
 		return noName()
 	}
 	cname := &dns.CNAME{Hdr: l.view.header(l.q.Name, dns.TypeCNAME), Target: target}

@@ -2,7 +2,10 @@ package iptables
 
 import (
 	"context"
+	"errors"
 	"fmt"
+
+	goiptables "github.com/coreos/go-iptables/iptables"
 
 	"github.com/signpost-dev/signpost/pkg/proxy/ruleset"
 )
@@ -59,7 +62,7 @@ func (t *Tables) Damage(_ context.Context, set *ruleset.Set, hooks []ruleset.Hoo
 		}
 		there, err := t.rules.Exists(string(h.Chain.Table), h.Chain.Name, args...)
 		if err != nil {
-			return "", fmt.Errorf("looking for the hook in %s %s: %w", h.Chain.Table, h.Chain.Name, err)
+			return damageOf(fmt.Errorf("looking for the hook in %s %s: %w", h.Chain.Table, h.Chain.Name, err))
 		}
 		if !there {
 			return fmt.Sprintf("table %s: %s does not lead to %s any more", h.Chain.Table, h.Chain.Name, h.Target), nil
@@ -74,7 +77,7 @@ func (t *Tables) Damage(_ context.Context, set *ruleset.Set, hooks []ruleset.Hoo
 		seen[k] = true
 		lines, err := t.rules.List(string(k.Table), k.Name)
 		if err != nil {
-			return "", fmt.Errorf("listing %s %s: %w", k.Table, k.Name, err)
+			return damageOf(fmt.Errorf("listing %s %s: %w", k.Table, k.Name, err))
 		}
 		want := set.Get(k)
 		if got := len(lines) - 1; want != nil && got != len(want.Rules) { // the first line declares the chain
@@ -82,4 +85,15 @@ func (t *Tables) Damage(_ context.Context, set *ruleset.Set, hooks []ruleset.Hoo
 		}
 	}
 	return "", nil
+}
+
+// damageOf takes what the program says to be missing, a chain or the target of a
+// rule, for damage, and gives all else back: that it could not look, because of a
+// lock for example, says nothing.
+func damageOf(err error) (string, error) {
+	const failed, wrongUse = 1, 2 // its exit codes; 2 is what a rule with a target that is gone is
+	if e, ok := errors.AsType[*goiptables.Error](err); ok && (e.ExitStatus() == failed || e.ExitStatus() == wrongUse) {
+		return err.Error(), nil
+	}
+	return "", err
 }

@@ -2,6 +2,7 @@ package iptables
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -55,8 +56,11 @@ func (t *Tables) Kernel(ctx context.Context) (k render.Kernel, missing []string,
 	}
 	for _, n := range needs() {
 		err := t.Check(ctx, probe([]need{n}))
+		_, refused := errors.AsType[*RefusedError](err)
 		switch {
 		case err == nil:
+		case !refused: // a lock, for example: that says nothing of what there is
+			return k, nil, fmt.Errorf("finding out whether there is %s: %w", n.what, err)
 		case n.lost == nil:
 			return k, missing, fmt.Errorf("%s cannot work without %s: %w", t.names.restore, n.what, err)
 		default:

@@ -12,6 +12,9 @@
 //     additions, see Phase;
 //   - the trigger time comes from what changed, not from the memory of a process,
 //     so that a restart reports nothing old as new;
+//   - an address that two pods claim is published for one of them, see owners;
+//   - topology hints are decided from the slices and the zones' CPUs alone, and do
+//     not change from plan to plan (kubernetes/kubernetes#114215), see hintByZones;
 //   - when a Service's ports change, each slice keeps its addresses and gets the
 //     new ports in one write.
 //
@@ -22,4 +25,10 @@
 // must not import client-go or controller-runtime. It may import the API types,
 // because they are its input and its output. It never changes an object that it
 // is given: they belong to a cache.
+//
+// Of k8s.io/endpointslice it uses trafficdist, which is pure, and the words of
+// topologycache, but not its TopologyCache: that remembers what it gave to each
+// Service, and breaks ties by the order of a map. What it knows of the nodes comes
+// as Input.ZoneCPU; what it remembers is in the slices. The tests hold the rest of
+// that module, its Reconciler, against this package.
 package plan

@@ -59,7 +59,7 @@ func (p *planner) endpoint(pod *corev1.Pod, family corev1.IPFamily) (wanted, boo
 	if verdict.IsFinished(pod) {
 		return wanted{}, false
 	}
-	addresses := verdict.Addresses(pod, family)
+	addresses := p.addresses(pod, family)
 	if len(addresses) == 0 {
 		return wanted{}, false
 	}
@@ -106,15 +106,14 @@ func hostname(svc *corev1.Service, pod *corev1.Pod) string {
 	return ""
 }
 
-// sameEndpoint says whether an endpoint needs no write; the keys are equal. Hints
-// are part of it: left over from a time when somebody set them, they would
-// steer traffic by what is no longer so.
+// sameEndpoint says whether an endpoint needs no write but for its hints; the
+// keys are equal.
 func sameEndpoint(is, want *discoveryv1.Endpoint) bool {
 	return sameConditions(is, want) &&
 		equalPtr(is.NodeName, want.NodeName) &&
 		equalPtr(is.Zone, want.Zone) &&
 		sameRef(is.TargetRef, want.TargetRef) &&
-		is.Hints == nil && len(is.DeprecatedTopology) == 0
+		len(is.DeprecatedTopology) == 0
 }
 
 func sameConditions(a, b *discoveryv1.Endpoint) bool {

@@ -99,7 +99,7 @@ func (p *planner) endpointAddress(pod *corev1.Pod) ([]corev1.EndpointAddress, bo
 	if verdict.IsFinished(pod) || (pod.DeletionTimestamp != nil && !p.Service.Spec.PublishNotReadyAddresses) {
 		return nil, false
 	}
-	addresses := verdict.Addresses(pod, endpointsFamily(p.Service, pod))
+	addresses := p.addresses(pod, endpointsFamily(p.Service, pod))
 	if len(addresses) == 0 {
 		return nil, false
 	}

@@ -52,16 +52,19 @@ func (t *trigger) note(at time.Time) {
 // podChanged notes that an endpoint is new or has other conditions. No pod can
 // have become part of a Service before there was the Service.
 func (p *planner) podChanged(pod *corev1.Pod) {
-	at := podChangeTime(pod)
+	at := ChangeTime(pod)
+	if since, ok := p.Since[pod.UID]; ok && since.Before(at) {
+		at = since
+	}
 	if created := p.Service.CreationTimestamp.Time; at.Before(created) {
 		at = created
 	}
 	p.trigger.note(at)
 }
 
-// podChangeTime is when the pod last became what it is to a Service: when its
+// ChangeTime is when the pod last became what it is to a Service: when its
 // deletion was asked for, or when its readiness changed, or when it was made.
-func podChangeTime(pod *corev1.Pod) time.Time {
+func ChangeTime(pod *corev1.Pod) time.Time {
 	if deleted := pod.DeletionTimestamp; deleted != nil {
 		if grace := pod.DeletionGracePeriodSeconds; grace != nil {
 			return deleted.Add(-time.Duration(*grace) * time.Second)

@@ -91,7 +91,7 @@ func (f *familyPlan) keepOne(b *bin, key endpointKey, is *discoveryv1.Endpoint) 
 		return false
 	}
 	delete(b.group.unplaced, key)
-	if sameEndpoint(is, &w.endpoint) {
+	if sameEndpoint(is, &w.endpoint) && (f.byZones || sameHints(is.Hints, w.endpoint.Hints)) {
 		b.endpoints = append(b.endpoints, *is)
 		return true
 	}

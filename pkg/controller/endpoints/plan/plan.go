@@ -31,6 +31,13 @@ type Input struct {
 	Zones map[string]string
 	// Dead has those of these Nodes that are taken to be dead.
 	Dead map[string]bool
+	// ZoneCPU is how many thousandths of a CPU each zone's nodes have for pods:
+	// those that are ready and are no control plane. Nil if that of one of them is
+	// not known. It is looked at for a Service that WantsZones.
+	ZoneCPU map[string]int64
+	// Since has, for pods that changed more than once since the last plan whose
+	// writes succeeded, when they first did. For others it is ChangeTime.
+	Since map[types.UID]time.Time
 	// Slices are all EndpointSlices that bear the Service's name as label, by
 	// whomever they are managed, in any order.
 	Slices []*discoveryv1.EndpointSlice
@@ -47,6 +54,9 @@ type Plan struct {
 	Trigger time.Time
 	// Problems are what keeps pods or ports of the Service from being published.
 	Problems []model.Problem
+	// Unhinted says, for a Service that WantsZones, why it gets no hints: one for
+	// each family that gets none, with upstream's text as message.
+	Unhinted []model.Problem
 }
 
 // Verb is what a Write does.
@@ -94,7 +104,7 @@ type Write struct {
 
 // Make plans for a Service that exists.
 func Make(in Input, opt Options) Plan {
-	p := &planner{Input: in, maxPerSlice: max(1, opt.MaxEndpointsPerSlice)}
+	p := &planner{Input: in, maxPerSlice: max(1, opt.MaxEndpointsPerSlice), owners: owners(in.Pods)}
 	selects := SelectsPods(in.Service)
 	if opt.EndpointSlices {
 		if selects {
@@ -138,6 +148,8 @@ type planner struct {
 	// reported holds the fields that have a problem already: the same pod is
 	// looked at once per family.
 	reported map[string]bool
+	// owners has the pod that has it for each address that several claim.
+	owners map[string]*corev1.Pod
 	// served has the pods that isServed knows; nil until it is asked.
 	served map[types.UID]bool
 }

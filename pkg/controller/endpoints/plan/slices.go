@@ -31,9 +31,10 @@ func (p *planner) planSlices() {
 	}
 	should := addressStates{}
 	for _, family := range families {
-		f := &familyPlan{planner: p, addressType: discoveryv1.AddressType(family), labels: labels, should: should}
+		f := &familyPlan{planner: p, addressType: discoveryv1.AddressType(family), labels: labels, should: should, byZones: WantsZones(p.Service)}
 		f.want(family)
 		f.pack(byType[f.addressType])
+		f.hintByZones()
 		f.write()
 	}
 	for _, s := range foreign {
@@ -70,6 +71,8 @@ type familyPlan struct {
 	addressType discoveryv1.AddressType
 	labels      map[string]string
 	should      addressStates
+	// byZones: the hints are decided only when the endpoints have their slices.
+	byZones bool
 
 	groups map[portKey]*group
 	// groupOf finds the group of an endpoint that is wanted.
@@ -94,13 +97,16 @@ type group struct {
 func (f *familyPlan) want(family corev1.IPFamily) {
 	f.groups = map[portKey]*group{}
 	f.groupOf = make(map[endpointKey]*group, len(f.Pods))
-	ports := newPortMapper(f.planner)
+	all := make([]wanted, 0, len(f.Pods))
 	for _, pod := range f.Pods {
-		w, ok := f.endpoint(pod, family)
-		if !ok {
-			continue
+		if w, ok := f.endpoint(pod, family); ok {
+			all = append(all, w)
 		}
-		set := ports.of(pod)
+	}
+	f.hintByDistribution(all)
+	ports := newPortMapper(f.planner)
+	for _, w := range all {
+		set := ports.of(w.pod)
 		g := f.groups[set.key]
 		if g == nil {
 			g = &group{ports: set.ports, unplaced: map[endpointKey]wanted{}}

@@ -1,0 +1,120 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/signpost-dev/signpost/test/chapter/trial"
+)
+
+// drainLimit is how long a contender may take to publish what it has not when the
+// last change is made.
+const drainLimit = 5 * time.Minute
+
+// result is what came of one contender in one cluster, at one rate or at its start.
+type result struct {
+	contender string
+	shape     shape
+	rate      float64
+	// took is how long each change took from the answer to its write to its
+	// being seen, or the start as a whole.
+	latencies []time.Duration
+	took      time.Duration
+	writes    int
+	cost      usage
+}
+
+// changeAt changes the readiness of pods, each once, at a steady rate.
+func (w *world) changeAt(ctx context.Context, rate float64, length time.Duration, o *watcher, pid int) (result, error) {
+	r := result{shape: w.shape, rate: rate}
+	n := min(int(rate*length.Seconds()), len(w.pods))
+	time.Sleep(time.Second) // until what was before has settled
+	o.takeWrites()
+	before, err := usageOf(pid)
+	if err != nil {
+		return r, err
+	}
+	changed := w.order()[:n]
+	written, err := w.change(ctx, changed, rate)
+	if err != nil {
+		return r, err
+	}
+	err = o.await(ctx, drainLimit, func() (bool, string) {
+		left := 0
+		for _, p := range changed {
+			if o.ready[p.ip] != p.ready {
+				left++
+			}
+		}
+		return left == 0, fmt.Sprintf("%d of %d changes are not published", left, n)
+	})
+	if err != nil {
+		return r, err
+	}
+	time.Sleep(time.Second) // Endpoints may come after their slices
+	if err := r.cost.since(before, pid); err != nil {
+		return r, err
+	}
+	r.writes = o.takeWrites()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, p := range changed {
+		// A watch may tell of a write before its answer has come.
+		r.latencies = append(r.latencies, max(0, o.seen[p.ip].Sub(written[p])))
+	}
+	return r, nil
+}
+
+// change makes the changes and returns when each was answered.
+func (w *world) change(ctx context.Context, pods []*pod, rate float64) (map[*pod]time.Time, error) {
+	var mu sync.Mutex
+	written := make(map[*pod]time.Time, len(pods))
+	group, ctx := errgroup.WithContext(ctx)
+	began := time.Now()
+	for i, p := range pods {
+		time.Sleep(time.Until(began.Add(time.Duration(float64(i) / rate * float64(time.Second)))))
+		p.ready = !p.ready
+		group.Go(func() error {
+			err := w.writeStatus(ctx, p)
+			now := time.Now()
+			mu.Lock()
+			defer mu.Unlock()
+			written[p] = now
+			return err
+		})
+	}
+	return written, group.Wait()
+}
+
+func head() {
+	fmt.Println("| Services × pods | changes/s | contender | n | p50 | p99 | max | writes per 1,000 changes | CPU s per 1,000 changes | memory MiB (peak) |")
+	fmt.Println("|---|---|---|---|---|---|---|---|---|---|")
+}
+
+func (r *result) print() {
+	n := len(r.latencies)
+	per := 1000 / float64(n)
+	fmt.Printf("| %v | %v | %s | %d | %v | %v | %v | %.0f | %.2f | %s |\n", r.shape, r.rate, r.contender, n,
+		short(trial.Percentile(r.latencies, 50)), short(trial.Percentile(r.latencies, 99)), short(slices.Max(r.latencies)),
+		float64(r.writes)*per, r.cost.cpu.Seconds()*per, r.cost.memory())
+}
+
+// printStart prints the line of a start: it is one change of all.
+func (r *result) printStart() {
+	fmt.Printf("| %v | start | %s | 1 | %v | | | %d in all | %.2f in all | %s |\n", r.shape, r.contender,
+		short(r.took), r.writes, r.cost.cpu.Seconds(), r.cost.memory())
+}
+
+func (u usage) memory() string { return fmt.Sprintf("%d (%d)", u.resident>>20, u.peak>>20) }
+
+func short(d time.Duration) time.Duration {
+	if d > time.Second {
+		return d.Round(10 * time.Millisecond)
+	}
+	return d.Round(100 * time.Microsecond)
+}
