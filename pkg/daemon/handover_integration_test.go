@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -325,5 +326,59 @@ func TestHandOver(t *testing.T) {
 	cancel()
 	if err := y.g.Wait(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestFiftyStandbys: next in line fifty times, of which every second time leads
+// to a term, leave as many goroutines as one.
+func TestFiftyStandbys(t *testing.T) {
+	y := newYard(t, 3)
+	cfg := v1alpha1.Default()
+	cfg.ClientConnection.Kubeconfig = filepath.Join(t.TempDir(), "kubeconfig")
+	if err := y.server.WriteKubeconfig(cfg.ClientConnection.Kubeconfig); err != nil {
+		t.Fatal(err)
+	}
+	conn, err := connect(t.Context(), &cfg.ClientConnection)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &leader{cfg: cfg, conn: conn, log: slog.New(slog.DiscardHandler)}
+	once := func(takeOver bool) {
+		l.standby(t.Context(), true)
+		if !l.warm.WaitForCacheSync(t.Context()) {
+			t.Fatal("the standby's cache is not complete")
+		}
+		var pods corev1.PodList
+		if err := l.warm.List(t.Context(), &pods); err != nil || len(pods.Items) != 3 {
+			t.Fatalf("the standby knows %d pods: %v", len(pods.Items), err)
+		}
+		if !takeOver {
+			l.standby(t.Context(), false)
+			return
+		}
+		warm := l.warm
+		got, err := l.cache(t.Context())
+		if err != nil || got != warm || l.warm != nil {
+			t.Fatalf("the term does not take the standby's cache: %v", err)
+		}
+		got.stop()
+	}
+	settled := func() int {
+		n := runtime.NumGoroutine()
+		for range 50 {
+			time.Sleep(20 * time.Millisecond)
+			n = min(n, runtime.NumGoroutine())
+		}
+		return n
+	}
+	once(false)
+	before := settled()
+	for i := range 50 {
+		once(i%2 == 0)
+	}
+	after := settled()
+	t.Logf("FIGURE goroutines after one standby %d, after fifty more %d", before, after)
+	if after > before+2 {
+		t.Errorf("%d goroutines after one standby, %d after fifty more", before, after)
 	}
 }
