@@ -22,7 +22,8 @@ type connection struct {
 	config     *rest.Config
 	httpClient *http.Client
 	clientset  kubernetes.Interface
-	// writer is limited to the configured queries per second. It reads nothing.
+	// writer writes what the controllers decide. It has no cache. Like all of the
+	// connection it is not limited here, unless the configuration says so.
 	writer client.Client
 }
 
@@ -55,6 +56,9 @@ func restConfig(ctx context.Context, cfg *v1alpha1.ClientConnection) (*rest.Conf
 		restConfig.Host = cfg.Server
 	}
 	restConfig.QPS, restConfig.Burst = cfg.QPS, cfg.Burst
+	if restConfig.QPS <= 0 {
+		restConfig.QPS = -1 // client-go takes 0 for 5 per second
+	}
 	restConfig.UserAgent = "signpost"
 	// The server warns that Endpoints are deprecated each time that one is
 	// written. We know (KEP-4974).

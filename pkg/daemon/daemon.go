@@ -61,6 +61,7 @@ func Run(ctx context.Context, cfg *v1alpha1.SignpostConfiguration, log *slog.Log
 	}
 	if leads(cfg) {
 		l := &leader{cfg: cfg, conn: conn, shared: watched.Shared(), events: events, log: log, registerer: registry}
+		l.peers = func() []string { return daemons(cfg, watched.Snapshot()) }
 		group.Go(func() error { return l.run(ctx) })
 	}
 	group.Go(func() error { return watched.Run(ctx) })

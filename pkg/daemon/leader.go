@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 
@@ -12,7 +13,6 @@ import (
 	"github.com/signpost-dev/signpost/pkg/config/v1alpha1"
 	"github.com/signpost-dev/signpost/pkg/controller/endpoints"
 	"github.com/signpost-dev/signpost/pkg/controller/term"
-	"github.com/signpost-dev/signpost/pkg/watchcache"
 )
 
 // leader is what runs on one node at a time.
@@ -23,6 +23,13 @@ type leader struct {
 	events     *events
 	log        *slog.Logger
 	registerer prometheus.Registerer
+	// peers returns the nodes that run Signpost, as far as they are known.
+	peers func() []string
+	// warm is the cache of a term to come, or nil. Only the goroutine that
+	// campaigns touches it.
+	warm *termCache
+	// stock looks for others that do the same work.
+	stock *stock
 }
 
 func leads(cfg *v1alpha1.SignpostConfiguration) bool {
@@ -32,6 +39,7 @@ func leads(cfg *v1alpha1.SignpostConfiguration) bool {
 // run campaigns, leads and campaigns again until ctx ends.
 func (l *leader) run(ctx context.Context) error {
 	e := &l.cfg.LeaderElection
+	l.stock = newStock(l.conn, l.events, l.cfg, l.log)
 	candidate, err := term.New(term.Options{
 		Client: l.conn.clientset,
 		// The node's name, and nothing of the process: a leader that was killed
@@ -44,8 +52,15 @@ func (l *leader) run(ctx context.Context) error {
 		LeaseDuration:  e.LeaseDuration.Duration,
 		RenewDeadline:  e.RenewDeadline.Duration,
 		RetryPeriod:    e.RetryPeriod.Duration,
-		Log:            l.log,
-		Registerer:     l.registerer,
+		Candidates:     e.Candidates,
+		Peers:          l.peers,
+		Standby: func(next bool) {
+			if e.WarmStandby {
+				l.standby(ctx, next)
+			}
+		},
+		Log:        l.log,
+		Registerer: l.registerer,
 	})
 	if err != nil {
 		return fmt.Errorf("leaderElection: %w", err)
@@ -54,16 +69,17 @@ func (l *leader) run(ctx context.Context) error {
 }
 
 // term is one term: a cache of what only the leader watches, and the controllers
-// on it. All of it ends with the term.
+// on it. All of it ends with the term; the cache may be older than it.
 func (l *leader) term(ctx context.Context) error {
-	termCache, err := watchcache.NewTerm(l.conn.config, l.conn.httpClient, endpoints.TermObjects())
+	termCache, err := l.cache(ctx)
 	if err != nil {
 		return err
 	}
+	defer termCache.stop()
 	controller, err := endpoints.New(endpoints.Options{
 		Client:               l.conn.writer,
 		Shared:               l.shared,
-		Term:                 termCache,
+		Term:                 termCache.Cache,
 		Endpoints:            l.cfg.Controllers.Endpoints.Enabled,
 		EndpointSlices:       l.cfg.Controllers.EndpointSlice.Enabled,
 		MaxEndpointsPerSlice: l.cfg.Controllers.EndpointSlice.MaxEndpointsPerSlice,
@@ -76,8 +92,17 @@ func (l *leader) term(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("controllers: %w", err)
 	}
+	if !l.stock.gone(ctx) {
+		return nil
+	}
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return termCache.Start(ctx) })
+	group.Go(func() error {
+		if l.stock.come(ctx) {
+			return errors.New("the endpoint controllers of kube-controller-manager have come")
+		}
+		return nil
+	})
+	group.Go(func() error { return termCache.run(ctx) })
 	group.Go(func() error { return controller.Run(ctx) })
 	return group.Wait()
 }

@@ -3,6 +3,7 @@ package daemon
 import (
 	"log/slog"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -84,4 +85,26 @@ func addrPorts(in []string) []netip.AddrPort {
 		out = append(out, netip.MustParseAddrPort(s))
 	}
 	return out
+}
+
+// daemons returns the nodes on which Signpost runs: those which answer at the
+// name server's Service. It knows none if that is somebody else's.
+func daemons(cfg *v1alpha1.SignpostConfiguration, s *model.Snapshot) []string {
+	if !cfg.DNS.Enabled || s == nil {
+		return nil
+	}
+	svc := s.Services.Get(nameServer(&cfg.DNS))
+	if svc == nil {
+		return nil
+	}
+	var out []string
+	for _, g := range svc.Groups {
+		for _, e := range g.Endpoints {
+			if e.Node != "" {
+				out = append(out, e.Node)
+			}
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
 }

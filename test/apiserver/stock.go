@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -28,7 +27,7 @@ func (p *Program) Log() string { return p.process.tail() }
 // further flags. It dies with this process.
 func (s *Server) Run(program string, args ...string) (*Program, error) {
 	kubeconfig := filepath.Join(s.dir, "kubeconfig")
-	if err := s.writeKubeconfig(kubeconfig); err != nil {
+	if err := s.WriteKubeconfig(kubeconfig); err != nil {
 		return nil, err
 	}
 	p, err := startProcess(filepath.Join(s.dir, filepath.Base(program)+".log"), program, append(args, "--kubeconfig="+kubeconfig)...)
@@ -47,6 +46,7 @@ func (s *Server) StartStock(controllers ...string) (*Program, error) {
 }
 
 // StartStockWith starts it with flags of the caller's choice, and its defaults.
+// It has no Lease, unless a flag says otherwise.
 func (s *Server) StartStockWith(flags []string, controllers ...string) (*Program, error) {
 	program := filepath.Join(filepath.Dir(s.programs.apiserver), "kube-controller-manager")
 	if _, err := os.Stat(program); err != nil {
@@ -56,12 +56,14 @@ func (s *Server) StartStockWith(flags []string, controllers ...string) (*Program
 	if err != nil {
 		return nil, err
 	}
-	return s.Run(program, append(slices.Clone(flags),
-		"--leader-elect=false", "--controllers="+strings.Join(controllers, ","),
-		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", ports[0]), "--cert-dir="+filepath.Join(s.dir, "stock"))...)
+	return s.Run(program, append([]string{
+		"--leader-elect=false", "--controllers=" + strings.Join(controllers, ","),
+		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", ports[0]), "--cert-dir=" + filepath.Join(s.dir, "stock"),
+	}, flags...)...)
 }
 
-func (s *Server) writeKubeconfig(file string) error {
+// WriteKubeconfig writes a kubeconfig for the server's administrator.
+func (s *Server) WriteKubeconfig(file string) error {
 	config := s.Config()
 	err := clientcmd.WriteToFile(clientcmdapi.Config{
 		Clusters:       map[string]*clientcmdapi.Cluster{"test": {Server: config.Host, CertificateAuthority: config.CAFile}},

@@ -30,6 +30,7 @@ func Rights() []Right {
 		{leader, "", "endpoints/restricted", "", []string{"create"}, "endpoints: addresses of pods, where admission restricts who may write them"},
 		{leader, "", "services/finalizers", "", []string{"update"}, "endpoints: slices block the deletion of their Service, where admission restricts who may say so"},
 		{election, "coordination.k8s.io", "leases", "", []string{"create"}, "term: the first candidate makes the lease; a rule for create cannot name it"},
-		{election, "coordination.k8s.io", "leases", "signpost", []string{"get", "update"}, "term: campaigns for the lease, renews it and gives it back"},
+		{election, "coordination.k8s.io", "leases", "signpost", []string{"get", "list", "watch", "update"}, "term: watches the lease, by name, campaigns for it, renews it and gives it back"},
+		{election, "coordination.k8s.io", "leases", "kube-controller-manager", []string{"get"}, "daemon: whether the stock endpoint controllers are alive, beside which it does not write"},
 	}
 }

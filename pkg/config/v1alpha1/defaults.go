@@ -10,7 +10,7 @@ import (
 func Default() *SignpostConfiguration {
 	return &SignpostConfiguration{
 		TypeMeta:         metav1.TypeMeta{APIVersion: APIVersion, Kind: Kind},
-		ClientConnection: ClientConnection{QPS: 100, Burst: 200},
+		ClientConnection: ClientConnection{QPS: 0, Burst: 200},
 		LeaderElection: LeaderElection{
 			LeaderElect:       true,
 			ResourceName:      "signpost",
@@ -18,6 +18,8 @@ func Default() *SignpostConfiguration {
 			LeaseDuration:     seconds(15),
 			RenewDeadline:     seconds(10),
 			RetryPeriod:       seconds(2),
+			Candidates:        3,
+			WarmStandby:       true,
 		},
 		Controllers: Controllers{
 			Endpoints:     EndpointsController{Enabled: true},

@@ -34,8 +34,9 @@ type ClientConnection struct {
 	// work. Default: the environment's SIGNPOST_API_SERVER, else what the
 	// kubeconfig or the pod's environment says.
 	Server string `json:"server"`
-	// QPS and Burst limit the requests of the controllers per second. Watches
-	// do not count.
+	// QPS limits the requests per second, after the first Burst. Watches do not
+	// count. 0 or less is no limit: the server's priority and fairness decides how
+	// much it takes of whom, and knows what else it has to do.
 	QPS   float32 `json:"qps"`
 	Burst int     `json:"burst"`
 }
@@ -49,6 +50,12 @@ type LeaderElection struct {
 	LeaseDuration     metav1.Duration `json:"leaseDuration"`
 	RenewDeadline     metav1.Duration `json:"renewDeadline"`
 	RetryPeriod       metav1.Duration `json:"retryPeriod"`
+	// Candidates is how many nodes try to lead at once when nobody does, 1 to
+	// 100; if none of them succeeds, more try. All others only watch.
+	Candidates int `json:"candidates"`
+	// WarmStandby has the node that is next in line watch the pods before it
+	// leads, so that it need not list them when it does.
+	WarmStandby bool `json:"warmStandby"`
 }
 
 // Controllers configures what the leader does. Each controller runs alone if the
@@ -70,8 +77,10 @@ type EndpointSliceController struct {
 	Enabled bool `json:"enabled"`
 	// MaxEndpointsPerSlice is 1 to 1000.
 	MaxEndpointsPerSlice int `json:"maxEndpointsPerSlice"`
-	// BatchPeriod delays the work on a change of a pod, so that several changes
-	// make one write. 0 writes at once.
+	// BatchPeriod is how long a change of a pod waits at least for others, so that
+	// several make one write. With 0 an idle controller writes at once, and one
+	// under load lets changes of one Service wait for each other, at most 1s. A
+	// change that takes traffic from a pod never waits.
 	BatchPeriod metav1.Duration `json:"batchPeriod"`
 }
 

@@ -66,11 +66,8 @@ func (v *faults) ownAddress(path, s string) {
 }
 
 func (v *faults) clientConnection(c *ClientConnection) {
-	if c.QPS <= 0 {
-		v.add("clientConnection.qps", "%v is not greater than 0", c.QPS)
-	}
-	if c.Burst < 1 {
-		v.add("clientConnection.burst", "%d is not greater than 0", c.Burst)
+	if c.QPS > 0 && c.Burst < 1 {
+		v.add("clientConnection.burst", "%d is not greater than 0, as qps is", c.Burst)
 	}
 	if c.Server == "" {
 		return
@@ -84,6 +81,7 @@ func (v *faults) leaderElection(c *LeaderElection) {
 	v.names("leaderElection.resourceName", c.ResourceName, validation.IsDNS1123Subdomain)
 	v.names("leaderElection.resourceNamespace", c.ResourceNamespace, validation.IsDNS1123Label)
 	v.positive("leaderElection.retryPeriod", c.RetryPeriod)
+	v.between("leaderElection.candidates", c.Candidates, 1, 100)
 	if c.LeaseDuration.Duration <= c.RenewDeadline.Duration {
 		v.add("leaderElection.leaseDuration", "%s is not longer than renewDeadline, %s", c.LeaseDuration.Duration, c.RenewDeadline.Duration)
 	}

@@ -10,7 +10,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -36,8 +35,9 @@ type Options struct {
 	Endpoints, EndpointSlices bool
 	// MaxEndpointsPerSlice is 1 to 1000; the stock default is 100.
 	MaxEndpointsPerSlice int
-	// BatchPeriod is how long a change of a pod waits for others to share a write
-	// with; 0 is none. What takes traffic from a pod never waits.
+	// BatchPeriod is how long a change of a pod waits at least for others to share
+	// a write with; with 0, only load makes it wait, see pace. What takes traffic
+	// from a pod never waits.
 	BatchPeriod time.Duration
 	// Concurrency is how many Services are written at once, at least 1.
 	Concurrency int
@@ -85,11 +85,18 @@ func (o *Options) plan() plan.Options {
 // worst.
 //
 // No key is ever given up: the longest wait between two tries is maxBackoff.
+//
+// A removal is never behind additions: it goes before all of them that wait,
+// and the additions of a large plan that is being written make room, see lanes.
+// Nothing here limits the rate of writes: there are never more than Concurrency
+// times parallelWrites at once, and the server's priority and fairness decides
+// how fast each of them is.
 type Controller struct {
 	options   Options
 	log       *slog.Logger
 	metrics   *metrics
-	queue     workqueue.TypedRateLimitingInterface[key]
+	queue     *queue
+	pace      *pace
 	index     *index
 	published *published
 	problems  *problems
@@ -110,12 +117,13 @@ func New(o Options) (*Controller, error) {
 	if err != nil {
 		return nil, err
 	}
+	p := newPace(o.BatchPeriod)
 	return &Controller{
-		options: o,
-		log:     o.Log,
-		metrics: m,
-		queue: workqueue.NewTypedRateLimitingQueue(
-			workqueue.NewTypedItemExponentialFailureRateLimiter[key](minBackoff, maxBackoff)),
+		options:   o,
+		log:       o.Log,
+		metrics:   m,
+		queue:     newQueue(p, m),
+		pace:      p,
 		index:     newIndex(),
 		published: newPublished(),
 		problems:  &problems{recorder: o.Recorder, log: o.Log},

@@ -41,6 +41,7 @@ type bench struct {
 	made   int
 	writes []string
 	fail   func() error
+	delay  time.Duration // of each write, on top of writeTime
 	lag    time.Duration
 	mute   bool // informers show nothing of what is written
 	events chan event
@@ -101,7 +102,10 @@ func (b *bench) Eventf(_ runtime.Object, _, reason, message string, args ...any)
 }
 
 func (b *bench) before(verb string, o client.Object) error {
-	time.Sleep(writeTime)
+	b.mu.Lock()
+	delay := writeTime + b.delay
+	b.mu.Unlock()
+	time.Sleep(delay)
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.fail != nil {
@@ -221,6 +225,12 @@ func (b *bench) said() []string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return slices.Clone(b.told)
+}
+
+func (b *bench) setDelay(d time.Duration) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.delay = d
 }
 
 func (b *bench) setFail(f func() error) {

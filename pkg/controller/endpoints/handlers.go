@@ -143,15 +143,21 @@ func (h handler[T]) OnDelete(obj any) {
 	}
 }
 
-func (c *Controller) serviceChanged(_, is *corev1.Service, _ bool) {
+// serviceChanged: a Service that is new has nothing to lose; one that is changed
+// may want other pods or ports than before.
+func (c *Controller) serviceChanged(was, is *corev1.Service, _ bool) {
 	c.index.setService(is)
-	c.queue.Add(client.ObjectKeyFromObject(is))
+	if k := client.ObjectKeyFromObject(is); was == nil {
+		c.queue.Add(k)
+	} else {
+		c.queue.AddRemoval(k)
+	}
 }
 
 func (c *Controller) serviceDeleted(was *corev1.Service) {
 	k := client.ObjectKeyFromObject(was)
 	c.index.deleteService(k)
-	c.queue.Add(k)
+	c.queue.AddRemoval(k)
 }
 
 func (c *Controller) podChanged(_, is *corev1.Pod, _ bool) { c.requeue(c.index.setPod(is)) }
@@ -167,12 +173,12 @@ func (c *Controller) nodeDeleted(was *corev1.Node) { c.requeue(c.index.deleteNod
 func (c *Controller) requeue(a affected) {
 	for _, k := range a.keys {
 		if a.removes {
-			c.queue.Add(k)
+			c.queue.AddRemoval(k)
 		} else {
-			c.queue.AddAfter(k, c.options.BatchPeriod)
+			c.queue.AddAddition(k)
 		}
 		if a.again > 0 {
-			c.queue.AddAfter(k, a.again)
+			c.queue.AddOnceMore(k, a.again)
 		}
 	}
 }

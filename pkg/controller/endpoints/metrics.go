@@ -12,6 +12,11 @@ type metrics struct {
 	writes  *prometheus.CounterVec
 	syncs   prometheus.Histogram
 	latency prometheus.Histogram
+	// changes are the reasons to look at a Service that are not the controller's own.
+	changes  *prometheus.CounterVec
+	batch    prometheus.Histogram
+	inFlight prometheus.Gauge
+	yields   prometheus.Counter
 }
 
 // The results of a write.
@@ -37,8 +42,26 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			Help:    "Time from the change of a pod or Service, which is known to the second, to the end of the write that publishes it.",
 			Buckets: prometheus.ExponentialBuckets(0.015, 2, 16),
 		}),
+		changes: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "signpost_controller_endpoints_changes_total",
+			Help: "Changes of pods, Services and Nodes that one Service was looked at for, by class: removal or addition.",
+		}, []string{"class"}),
+		batch: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name:    "signpost_controller_endpoints_batch_wait_seconds",
+			Help:    "How long additions of one Service waited for each other to share a write; those that did not wait are not counted.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 2, 12),
+		}),
+		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "signpost_controller_endpoints_writes_in_flight",
+			Help: "Writes that are under way.",
+		}),
+		yields: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "signpost_controller_endpoints_yields_total",
+			Help: "How often the additions of a plan made room for a removal and were planned again.",
+		}),
 	}
-	err := errors.Join(register(r, &m.writes), register(r, &m.syncs), register(r, &m.latency))
+	err := errors.Join(register(r, &m.writes), register(r, &m.syncs), register(r, &m.latency),
+		register(r, &m.changes), register(r, &m.batch), register(r, &m.inFlight), register(r, &m.yields))
 	if err != nil {
 		return nil, fmt.Errorf("endpoint controller: register metrics: %w", err)
 	}

@@ -27,6 +27,10 @@ func (c *Controller) handle(ctx context.Context, k key) {
 		return
 	case ctx.Err() != nil:
 		return // the term is over
+	case errors.Is(err, errYield):
+		c.metrics.yields.Inc()
+		c.queue.Add(k)
+		return
 	case errors.Is(err, errBehind):
 		c.log.Debug("planned from an old state, trying again", "service", k.String(), "error", err)
 	case errors.Is(err, context.DeadlineExceeded):
@@ -110,6 +114,7 @@ func (c *Controller) sweep(ctx context.Context) error {
 			for _, u := range c.published.overdue(now.Add(-overdueAfter), now.Add(-forgetAfter)) {
 				c.check(ctx, u)
 			}
+			c.pace.prune(now)
 		}
 	}
 }

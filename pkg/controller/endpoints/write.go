@@ -27,6 +27,9 @@ const (
 // errBehind marks an error which only says that somebody else was quicker.
 var errBehind = errors.New("the object has changed meanwhile")
 
+// errYield says that a plan was cut short to make room for a removal.
+var errYield = errors.New("a removal goes first")
+
 // writer makes the writes of one plan.
 type writer struct {
 	*Controller
@@ -40,6 +43,8 @@ type writer struct {
 	errs     []error
 	// quiet is true as long as all errs are errBehind.
 	quiet bool
+	// yielded is true if not all additions of the plan were made.
+	yielded bool
 }
 
 // write makes the writes of p, phase by phase.
@@ -49,14 +54,19 @@ func (c *Controller) write(ctx context.Context, k key, svc *corev1.Service, p pl
 	}
 	w := &writer{Controller: c, key: k, service: svc, versions: map[entryID]string{}, quiet: true}
 	c.published.begin(k)
+	c.pace.begin(k, time.Now())
 	for _, phase := range []plan.Phase{plan.Removals, plan.Additions, plan.Leftovers} {
-		if phase == plan.Leftovers && len(w.errs) > 0 {
+		if phase == plan.Leftovers && len(w.errs) > 0 || w.yielded {
 			break
 		}
 		w.phase(ctx, p, phase)
 	}
+	c.pace.end(k, time.Now())
 	if c.published.end(k) {
 		c.queue.Add(k)
+	}
+	if w.yielded && len(w.errs) == 0 {
+		return errYield
 	}
 	if !p.Trigger.IsZero() && len(w.errs) == 0 {
 		c.metrics.latency.Observe(time.Since(p.Trigger).Seconds())
@@ -64,16 +74,26 @@ func (c *Controller) write(ctx context.Context, k key, svc *corev1.Service, p pl
 	return w.err()
 }
 
+// phase makes the writes of one phase. Many additions make room for a removal
+// that has come meanwhile, but some are made in any case, so that there is an end
+// to it.
 func (w *writer) phase(ctx context.Context, p plan.Plan, phase plan.Phase) {
 	var g errgroup.Group
 	g.SetLimit(parallelWrites)
+	begun := 0
 	for _, one := range p.Writes {
-		if one.Phase == phase {
-			g.Go(func() error {
-				w.note(one, w.one(ctx, one))
-				return nil
-			})
+		if one.Phase != phase {
+			continue
 		}
+		if phase != plan.Removals && begun >= parallelWrites && w.queue.lanes.pressing(w.key) {
+			w.yielded = true
+			break
+		}
+		begun++
+		g.Go(func() error {
+			w.note(one, w.one(ctx, one))
+			return nil
+		})
 	}
 	_ = g.Wait() // each write notes its own error: one must not stop the others
 }
@@ -83,6 +103,7 @@ func (w *writer) phase(ctx context.Context, p plan.Plan, phase plan.Phase) {
 func (w *writer) one(ctx context.Context, one plan.Write) error {
 	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
 	defer cancel()
+	defer w.measure()()
 	o, ok := one.Object.DeepCopyObject().(client.Object)
 	if !ok {
 		return fmt.Errorf("%T is no object", one.Object)
@@ -112,6 +133,17 @@ func (w *writer) one(ctx context.Context, one plan.Write) error {
 	w.mu.Unlock()
 	w.published.wrote(w.key, o, time.Now())
 	return nil
+}
+
+// measure notes that a write begins, and returns what notes that it has ended.
+func (w *writer) measure() (ended func()) {
+	began := time.Now()
+	w.pace.started()
+	w.metrics.inFlight.Inc()
+	return func() {
+		w.metrics.inFlight.Dec()
+		w.pace.ended(time.Since(began))
+	}
 }
 
 func (w *writer) delete(ctx context.Context, o client.Object) error {

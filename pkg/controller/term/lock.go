@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
@@ -28,6 +29,10 @@ type lock struct {
 	drained <-chan struct{}
 	// holder is who held the Lease when it was last read.
 	holder string
+	// expired says whether a state of the Lease has been seen for too long; yield
+	// is called when somebody else turns out to hold it before it was ours.
+	expired func(resourcelock.LeaderElectionRecord) bool
+	yield   func()
 }
 
 // campaignTimeout is how long a request of a candidate may take.
@@ -51,11 +56,18 @@ func (l *lock) Get(ctx context.Context) (*resourcelock.LeaderElectionRecord, []b
 	ctx, cancel := l.bounded(ctx)
 	defer cancel()
 	record, raw, err := l.Interface.Get(ctx)
-	if err == nil {
-		l.holder = record.HolderIdentity
-		if l.timer != nil && l.holder != "" && l.holder != l.Identity() {
-			l.lose() // client-go would try to renew it until its deadline
-		}
+	if err != nil {
+		return record, raw, err
+	}
+	l.holder = record.HolderIdentity
+	switch {
+	case l.holder == "" || l.holder == l.Identity():
+	case l.timer != nil:
+		l.lose() // client-go would try to renew it until its deadline
+	case l.expired(*record):
+		record.HolderIdentity = "" // client-go would begin to count only now
+	default:
+		l.yield()
 	}
 	return record, raw, err
 }
@@ -66,6 +78,7 @@ func (l *lock) Create(ctx context.Context, record resourcelock.LeaderElectionRec
 	defer cancel()
 	asked := time.Now()
 	if err := l.Interface.Create(ctx, record); err != nil {
+		l.beaten(err)
 		return err
 	}
 	l.renewed(record, asked)
@@ -90,10 +103,18 @@ func (l *lock) Update(ctx context.Context, record resourcelock.LeaderElectionRec
 	defer cancel()
 	asked := time.Now()
 	if err := l.Interface.Update(ctx, record); err != nil {
+		l.beaten(err)
 		return err
 	}
 	l.renewed(record, asked)
 	return nil
+}
+
+// beaten ends a campaign in which somebody else was quicker.
+func (l *lock) beaten(err error) {
+	if l.timer == nil && (apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err)) {
+		l.yield()
+	}
 }
 
 // renewed notes that the Lease is ours, from when that was asked for: others

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -27,11 +28,25 @@ type Options struct {
 	// renewed; it is longer than RenewDeadline, after which the holder itself gives
 	// up, which is longer than 1.2 times RetryPeriod, the time between two tries.
 	LeaseDuration, RenewDeadline, RetryPeriod time.Duration
-	Registerer                                prometheus.Registerer
-	Log                                       *slog.Logger
+	// Candidates is how many try to take the Lease at once when it gets free, at
+	// least 1; should none of them, more do.
+	Candidates int
+	// Peers returns the identities of all candidates as far as they are known; nil,
+	// or a list without Identity, if they are not. It must be quick.
+	Peers func() []string
+	// Standby is told when this candidate becomes the next in line, and when it no
+	// longer is; not when it leads, as then the work begins. It may be nil, and is
+	// called from Run only.
+	Standby    func(next bool)
+	Registerer prometheus.Registerer
+	Log        *slog.Logger
 }
 
 // Candidate campaigns for a Lease.
+//
+// It watches the Lease, and asks for it only when it is free or has expired, and
+// then only if nobody before it in line takes it. So a thousand of them cost a
+// thousand watches, and no requests.
 //
 // The order of things at the end of a term is the point of it: the work has
 // returned before the Lease is given back, and before this candidate campaigns
@@ -44,6 +59,9 @@ type Candidate struct {
 	// serving is the context of the term that this process serves, or nil.
 	serving atomic.Pointer[context.Context]
 	terms   *prometheus.CounterVec
+	lookout *lookout
+	// next is what Standby was told last.
+	next bool
 }
 
 // maxBackoff is the longest wait after a term that failed; one that lasted as
@@ -62,7 +80,14 @@ func New(o Options) (*Candidate, error) {
 	if o.Client == nil || o.Registerer == nil || o.Log == nil || o.LeaseName == "" || o.LeaseNamespace == "" {
 		return nil, errors.New("leader election: Client, Registerer, Log, LeaseName and LeaseNamespace are needed")
 	}
-	if _, err := c.elector(c.lock(nil, nil), func(context.Context) {}); err != nil {
+	if o.Candidates < 1 {
+		return nil, fmt.Errorf("leader election: Candidates is %d", o.Candidates)
+	}
+	if _, err := c.elector(c.lock(nil, nil, nil), func(context.Context) {}); err != nil {
+		return nil, fmt.Errorf("leader election: %w", err)
+	}
+	var err error
+	if c.lookout, err = newLookout(o.Client, o.LeaseNamespace, o.LeaseName); err != nil {
 		return nil, fmt.Errorf("leader election: %w", err)
 	}
 	leading := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
@@ -95,26 +120,79 @@ func (c *Candidate) gauge() float64 {
 // An error of work, or its return before its context is done, ends the term; the
 // next campaign begins after a back-off that others may use to take over.
 func (c *Candidate) Run(ctx context.Context, work func(ctx context.Context) error) error {
+	watchCtx, stopWatch := context.WithCancel(context.WithoutCancel(ctx))
+	var watch sync.WaitGroup
+	defer watch.Wait()
+	defer stopWatch()
+	watch.Go(func() { c.lookout.run(watchCtx) })
+	defer c.standby(false)
 	backoff := c.options.RetryPeriod
-	for ctx.Err() == nil {
+	for c.await(ctx) {
 		began := time.Now()
+		seen := c.lookout.look().changed
 		end, err := c.campaign(ctx, work)
-		if err != nil {
+		switch {
+		case err != nil:
 			return err
+		case end == notBegun:
+			// The watch may be behind what the campaign has found.
+			pause(ctx, c.options.RetryPeriod, seen)
+		case end == failed:
+			if time.Since(began) > maxBackoff {
+				backoff = c.options.RetryPeriod
+			}
+			pause(ctx, backoff, nil)
+			backoff = min(2*backoff, maxBackoff)
 		}
-		if end != failed {
-			continue
-		}
-		if time.Since(began) > maxBackoff {
-			backoff = c.options.RetryPeriod
-		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(backoff):
-		}
-		backoff = min(2*backoff, maxBackoff)
 	}
 	return nil
+}
+
+func pause(ctx context.Context, d time.Duration, until <-chan struct{}) {
+	select {
+	case <-ctx.Done():
+	case <-until:
+	case <-time.After(d):
+	}
+}
+
+// await waits until it is time to campaign, or returns false when ctx is done.
+// A Lease that is held by this candidate's own name is that of the process before
+// it, and taken up at once.
+func (c *Candidate) await(ctx context.Context) bool {
+	id := c.options.Identity
+	for ctx.Err() == nil {
+		s := c.lookout.look()
+		if !s.known {
+			pause(ctx, maxBackoff, c.lookout.synced.Done())
+			continue
+		}
+		if s.holder == id {
+			return true
+		}
+		p := placeOf(id, s.holder, s.transitions, c.peers())
+		c.standby(p.known && p.rank == 0)
+		wait := time.Until(s.free.Add(p.delay(c.options.Candidates)))
+		if wait <= 0 {
+			return true
+		}
+		pause(ctx, wait, s.changed)
+	}
+	return false
+}
+
+func (c *Candidate) peers() []string {
+	if c.options.Peers == nil {
+		return nil
+	}
+	return c.options.Peers()
+}
+
+func (c *Candidate) standby(next bool) {
+	if next != c.next && c.options.Standby != nil {
+		c.options.Standby(next)
+	}
+	c.next = next
 }
 
 // end is how a term ended.
@@ -135,7 +213,7 @@ func (c *Candidate) campaign(ctx context.Context, work func(context.Context) err
 	held, lose := context.WithCancel(electCtx)
 	defer lose()
 	drained := make(chan struct{})
-	l := c.lock(drained, lose)
+	l := c.lock(drained, lose, resign)
 	won := make(chan struct{})
 	elector, err := c.elector(l, func(context.Context) { close(won) })
 	if err != nil {
@@ -169,6 +247,7 @@ func (c *Candidate) serve(ctx, held context.Context, work func(context.Context) 
 	c.serving.Store(&termCtx)
 	defer c.serving.Store(nil)
 
+	c.next = false // the work takes over from the standby
 	began := time.Now()
 	c.log.Info("term begins", "identity", c.options.Identity)
 	err := work(termCtx)
@@ -208,7 +287,7 @@ func (c *Candidate) elector(lock resourcelock.Interface, won func(context.Contex
 	})
 }
 
-func (c *Candidate) lock(drained <-chan struct{}, lose func()) *lock {
+func (c *Candidate) lock(drained <-chan struct{}, lose, yield func()) *lock {
 	return &lock{
 		Interface: &resourcelock.LeaseLock{
 			LeaseMeta:  metav1.ObjectMeta{Namespace: c.options.LeaseNamespace, Name: c.options.LeaseName},
@@ -219,5 +298,7 @@ func (c *Candidate) lock(drained <-chan struct{}, lose func()) *lock {
 		lose:    lose,
 		limit:   min(c.options.RenewDeadline+c.options.RetryPeriod, c.options.LeaseDuration),
 		drained: drained,
+		yield:   yield,
+		expired: func(r resourcelock.LeaderElectionRecord) bool { return c.lookout.expired(r) },
 	}
 }

@@ -38,7 +38,7 @@ func TestOutageOfARealServer(t *testing.T) {
 		c, err := term.New(term.Options{
 			Client: kubernetes.NewForConfigOrDie(server.Config()), Identity: fmt.Sprint("node-", i),
 			LeaseName: "signpost", LeaseNamespace: "kube-system",
-			LeaseDuration: 3 * time.Second, RenewDeadline: 2 * time.Second, RetryPeriod: 200 * time.Millisecond,
+			Candidates: 3, LeaseDuration: 3 * time.Second, RenewDeadline: 2 * time.Second, RetryPeriod: 200 * time.Millisecond,
 			Registerer: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler),
 		})
 		if err != nil {

@@ -15,6 +15,7 @@ import (
 	coordinationv1 "k8s.io/api/coordination/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 )
@@ -51,7 +52,7 @@ func (b *bench) setDown(down func(string, clienttesting.Action) bool) {
 }
 
 // candidate returns one that sees the server through a fault of its own.
-func (b *bench) candidate(identity string) *Candidate {
+func (b *bench) candidate(identity string, change ...func(*Options)) *Candidate {
 	client := fake.NewClientset()
 	client.PrependReactor("*", "leases", func(a clienttesting.Action) (bool, runtime.Object, error) {
 		b.mu.Lock()
@@ -63,7 +64,21 @@ func (b *bench) candidate(identity string) *Candidate {
 		o, err := b.client.Invokes(a, &coordinationv1.Lease{})
 		return true, o, err
 	})
-	c, err := New(options(client, identity))
+	client.PrependWatchReactor("leases", func(a clienttesting.Action) (bool, watch.Interface, error) {
+		b.mu.Lock()
+		down := b.down != nil && b.down(identity, a)
+		b.mu.Unlock()
+		if down {
+			return true, nil, errDown
+		}
+		w, err := b.client.InvokesWatch(a)
+		return true, w, err
+	})
+	o := options(client, identity)
+	for _, f := range change {
+		f(&o)
+	}
+	c, err := New(o)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -74,7 +89,7 @@ func options(client *fake.Clientset, identity string) Options {
 	return Options{
 		Client: client, Identity: identity, LeaseName: "signpost", LeaseNamespace: "kube-system",
 		LeaseDuration: 15 * time.Second, RenewDeadline: 10 * time.Second, RetryPeriod: 2 * time.Second,
-		Registerer: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler),
+		Candidates: 3, Registerer: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler),
 	}
 }
 
@@ -245,11 +260,11 @@ func TestOneTakesOverFromAnother(t *testing.T) {
 		name   string
 		crash  bool
 		drain  time.Duration
-		within time.Duration // a try comes every 2 to 4.4 seconds
+		within time.Duration
 	}{
-		{"stopped", false, 0, 4500 * time.Millisecond},
-		{"stopped, and slow to drain", false, time.Minute, 64500 * time.Millisecond},
-		{"crashed", true, 0, 24 * time.Second}, // seen a try late, expired 15 s after that, and taken a try later
+		{"stopped", false, 0, time.Second},
+		{"stopped, and slow to drain", false, time.Minute, 61 * time.Second},
+		{"crashed", true, 0, 16 * time.Second},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			inBubble(t, func(b *bench) {
@@ -303,7 +318,7 @@ func TestGivingBackWhatIsNotOurs(t *testing.T) {
 		c := b.candidate("a")
 		drained := make(chan struct{})
 		close(drained)
-		l := c.lock(drained, func() {})
+		l := c.lock(drained, func() {}, func() {})
 		other := "b"
 		_, err := b.client.CoordinationV1().Leases("kube-system").Create(b.Context(), &coordinationv1.Lease{
 			ObjectMeta: metav1.ObjectMeta{Name: "signpost", Namespace: "kube-system"}, Spec: coordinationv1.LeaseSpec{HolderIdentity: &other},
@@ -347,6 +362,7 @@ func TestOptions(t *testing.T) {
 		want   string
 	}{
 		{"good", func(*Options) {}, ""},
+		{"no candidates", func(o *Options) { o.Candidates = 0 }, "Candidates"},
 		{"no client", func(o *Options) { o.Client = nil }, "Client"},
 		{"no name", func(o *Options) { o.LeaseName = "" }, "LeaseName"},
 		{"no identity", func(o *Options) { o.Identity = "" }, "dentity"},
