@@ -71,7 +71,7 @@ verify: tidy-check lint floors ## Check formatting, lint, module files and the f
 
 .PHONY: lint
 lint: $(BIN)/golangci-lint ## Run golangci-lint
-	$(BIN)/golangci-lint run ./...
+	$(BIN)/golangci-lint run --allow-parallel-runners ./...
 
 .PHONY: fmt
 fmt: $(BIN)/golangci-lint ## Format the code
