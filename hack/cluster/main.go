@@ -25,6 +25,7 @@ func commands() []command {
 		{"up", "[--proxy=signpost|kube-proxy|none] [--dns=signpost|coredns|none]", "start the cluster, or what is missing of it", up},
 		{"load", "", "import the images anew on all nodes and restart the DaemonSet of Signpost", load},
 		{"status", "", "say what runs, and how to talk to it", status},
+		{"free", "", "fail, and say whose it is, if there is a cluster already", free},
 		{"down", "[--force]", "remove the cluster and all that it made", down},
 		{"kubectl", "ARGS…", "run kubectl for this cluster", kubectl},
 		{"env", "", "print what a shell needs for it: eval \"$(go run ./hack/cluster env)\"", printEnv},

@@ -88,6 +88,44 @@ func TestClaim(t *testing.T) {
 	}
 }
 
+// TestFree holds that it is said whose cluster is in the way, also to its owner.
+func TestFree(t *testing.T) {
+	dir := t.TempDir()
+	self, err := identify(os.Getpid())
+	if err != nil {
+		t.Fatal(err)
+	}
+	live := &record{Checkout: "/home/ada/signpost", Processes: map[string]process{"etcd": self}, file: paths{dir}.record()}
+	if err := live.change(func() {}); err != nil {
+		t.Fatal(err)
+	}
+	for checkout, want := range map[string]string{
+		"/home/ada/signpost": "is up, since",
+		"/home/bob/signpost": "belongs to the checkout /home/ada/signpost",
+	} {
+		err := free(t.Context(), &cluster{checkout: checkout, paths: paths{dir}}, nil)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("free() from %s = %v, want an error that says %q", checkout, err, want)
+		}
+	}
+	for _, tt := range []struct {
+		owner string
+		dead  bool
+		ok    bool
+	}{
+		{"", false, true},
+		{"", true, true},
+		{"/here", true, true},
+		{"/here", false, false}, // a `down` was cut off: there is no record
+		{"/there", false, false},
+		{"/there", true, false},
+	} {
+		if err := besides(tt.owner, "/here", tt.dead); (err == nil) != tt.ok {
+			t.Errorf("besides(%q, /here, %v) = %v", tt.owner, tt.dead, err)
+		}
+	}
+}
+
 // TestClaimDead holds that a cluster of which nothing runs is in nobody's way:
 // that of a checkout which is on another machine by now, for example.
 func TestClaimDead(t *testing.T) {

@@ -79,6 +79,9 @@ func (c *cluster) obtain(ctx context.Context, proxy, dns string) (*record, error
 	if r != nil && !r.dead() {
 		return r, nil
 	}
+	if err := c.vacant(r); err != nil {
+		return nil, err
+	}
 	if r != nil {
 		c.out.Say("Nothing runs of the cluster that %s made on %s: it is removed, and a new one made.", r.Checkout, r.Created.Format(time.DateTime))
 		if err := c.remove(ctx, r); err != nil {
@@ -110,6 +113,42 @@ func (c *cluster) claim(proxy, dns string) (*record, error) {
 	return r, nil
 }
 
+// vacant returns nil if the machine has room for a new cluster, in place of the
+// dead one of r or, if r is nil, of none.
+func (c *cluster) vacant(r *record) error {
+	owner, err := bridgeOwner()
+	if err != nil {
+		return err
+	}
+	return besides(owner, c.paths.dir, r != nil)
+}
+
+// besides returns an error if a cluster other than the dead one of the folder has
+// the bridge: removing that would take this along, as they share names.
+func besides(owner, dir string, dead bool) error {
+	if owner == "" || (dead && owner == dir) {
+		return nil
+	}
+	return fmt.Errorf("this machine has a cluster already, and there can be one: the link %s belongs to %s; to remove it: SIGNPOST_CLUSTER_DIR=%[2]s go run ./hack/cluster down --force", bridgeName, owner)
+}
+
+// free is the command of that name: it fails if `up` would not make a new cluster.
+func free(_ context.Context, c *cluster, args []string) error {
+	if err := noArguments(args); err != nil {
+		return err
+	}
+	return c.exclusively(func() error {
+		r, err := c.claim("", "")
+		if err != nil {
+			return err
+		}
+		if r != nil && !r.dead() {
+			return fmt.Errorf("the cluster in %s is up, since %s, and there can be one; to remove it: go run ./hack/cluster down", c.paths.dir, r.Created.Format(time.DateTime))
+		}
+		return c.vacant(r)
+	})
+}
+
 func either(value, otherwise string) string {
 	if value == "" {
 		return otherwise
@@ -122,13 +161,6 @@ func (c *cluster) newRecord(proxy, dns string) (*record, error) {
 		if strings.HasPrefix(c.paths.dir+"/", folder+"/") || strings.HasPrefix(c.cache+"/", folder+"/") {
 			return nil, fmt.Errorf("nodes have a %s of their own and would not see what is in the machine's: set SIGNPOST_CLUSTER_DIR and SIGNPOST_CACHE to other folders", folder)
 		}
-	}
-	owner, err := bridgeOwner()
-	if err != nil {
-		return nil, err
-	}
-	if owner != "" {
-		return nil, fmt.Errorf("this machine has a cluster already, and there can be one: the link %s belongs to %s; to remove it: SIGNPOST_CLUSTER_DIR=%[2]s go run ./hack/cluster down --force", bridgeName, owner)
 	}
 	if err := os.MkdirAll(c.paths.dir, 0o755); err != nil {
 		return nil, err

@@ -1,7 +1,9 @@
 package apiserver
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"time"
 
 	"k8s.io/client-go/rest"
@@ -114,6 +117,36 @@ func (s *Server) StopAPI() error {
 	err := s.api.stop(0)
 	s.api = nil
 	return err
+}
+
+// Forget removes an object of the core group from etcd, past the API server: it
+// can be away, and then finds its data changed. That it is not there is an error.
+func (s *Server) Forget(ctx context.Context, resource, namespace, name string) error {
+	object := strings.Join([]string{"/registry", resource, namespace, name}, "/")
+	body, err := json.Marshal(map[string][]byte{"key": []byte(object)}) // bytes are base64, as etcd wants them
+	if err != nil {
+		return err
+	}
+	url := fmt.Sprintf("http://127.0.0.1:%d/v3/kv/deleterange", s.etcdPort)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("remove %s: %w", object, err)
+	}
+	defer resp.Body.Close()
+	var answer struct {
+		Deleted string `json:"deleted"`
+	}
+	if err := json.NewDecoder(resp.Body).Decode(&answer); err != nil {
+		return fmt.Errorf("remove %s: etcd answers %s: %w", object, resp.Status, err)
+	}
+	if answer.Deleted != "1" {
+		return fmt.Errorf("remove %s: etcd answers %s and has deleted %q, want 1", object, resp.Status, answer.Deleted)
+	}
+	return nil
 }
 
 // Stop stops both and removes their data.

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/kubernetes"
 
@@ -36,6 +37,10 @@ func TestServerKeepsItsDataOverARestart(t *testing.T) {
 	if !strings.HasPrefix(made.Spec.ClusterIP, "10.96.") {
 		t.Errorf("cluster IP %s is not in %s", made.Spec.ClusterIP, apiserver.ServiceCIDR)
 	}
+	svc.Name = "b"
+	if _, err := client.CoreV1().Services("default").Create(t.Context(), svc, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
 
 	began = time.Now()
 	if err := s.StopAPI(); err != nil {
@@ -45,6 +50,11 @@ func TestServerKeepsItsDataOverARestart(t *testing.T) {
 	if _, err := client.CoreV1().Services("default").Get(t.Context(), "a", metav1.GetOptions{}); err == nil {
 		t.Error("the stopped server answers")
 	}
+	for _, gone := range []bool{true, false} {
+		if err := s.Forget(t.Context(), "services/specs", "default", "b"); (err == nil) != gone {
+			t.Errorf("forget a Service that was made: %v: %v", gone, err)
+		}
+	}
 	began = time.Now()
 	if err := s.StartAPI(t.Context()); err != nil {
 		t.Fatal(err)
@@ -53,6 +63,9 @@ func TestServerKeepsItsDataOverARestart(t *testing.T) {
 	again, err := client.CoreV1().Services("default").Get(t.Context(), "a", metav1.GetOptions{})
 	if err != nil {
 		t.Fatal(err)
+	}
+	if _, err := client.CoreV1().Services("default").Get(t.Context(), "b", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		t.Errorf("get the forgotten Service: %v, want that it is not found", err)
 	}
 	if again.UID != made.UID {
 		t.Errorf("the Service's UID was %s and is %s", made.UID, again.UID)

@@ -16,6 +16,7 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/signpost-dev/signpost/pkg/controller/endpoints"
@@ -318,27 +319,66 @@ func TestNamespaceGoesAway(t *testing.T) {
 	}
 }
 
-// TestOutage: the server is away; what changed meanwhile, or was refused, is
-// written when it is back.
+// TestOutage: the server is away; what it refused meanwhile is written when it is
+// back, and what changed meanwhile is noticed. Each is a Service's of its own, as
+// one change would bring the other along.
 func TestOutage(t *testing.T) {
+	const (
+		batch = 3 * time.Second // so long the write waits, and then finds no server
+		bound = 20 * time.Second
+	)
 	w := newCluster(t)
-	w.start(nil)
-	w.service("web")
-	pod := w.pod("web", 1, "node-1")
-	w.waitFor("web", both("10.1.0.2", "zone-a")...)
+	tm := w.start(nil, func(o *endpoints.Options) { o.BatchPeriod = batch })
+	w.service("refused")
+	w.service("changed")
+	late, gone := w.pod("refused", 1, "node-1"), w.pod("changed", 2, "node-1")
+	w.status(late, false, "10.1.0.2")
+	w.waitFor("refused", "slice 10.1.0.2 zone-a", "endpoints 10.1.0.2 not ready")
+	w.waitFor("changed", both("10.1.0.3", "zone-a")...)
+	time.Sleep(batch) // what waits since the pods were made is through
+	tm.quiet(t, 2)
+	written := tm.results(t, "ok")
+
+	w.status(late, true, "10.1.0.2")
+	time.Sleep(batch / 4) // the controller hears of it
 	if err := server.StopAPI(); err != nil {
 		t.Fatal(err)
 	}
-	time.Sleep(2 * time.Second)
+	// The server comes back whatever fails: other tests need it.
+	if err := server.Forget(t.Context(), "pods", w.ns, gone.Name); err != nil {
+		t.Error(err)
+	}
+	// One try is two writes, one per kind. The next must not wait for the server:
+	// its return makes the controller look at all Services anyway.
+	for deadline := time.Now().Add(bound); tm.results(t, "error") <= 2; time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Errorf("%d writes were refused: the controller has not heard of the pod, or has not tried again", tm.results(t, "error"))
+			break
+		}
+	}
+	if n := tm.results(t, "ok") - written; n > 0 {
+		t.Errorf("%d writes were made before the server was away, want none", n)
+	}
 	if err := server.StartAPI(t.Context()); err != nil {
 		t.Fatal(err)
 	}
+
 	began := time.Now()
-	w.status(pod, false, "10.1.0.2")
 	w.service("new")
-	w.waitFor("web", "slice 10.1.0.2 zone-a", "endpoints 10.1.0.2 not ready")
+	w.waitFor("refused", both("10.1.0.2", "zone-a")...)
+	w.waitFor("changed", "slice without endpoints", "endpoints without addresses")
 	w.waitFor("new", "slice without endpoints", "endpoints without addresses")
-	t.Logf("right again %v after the server was back", time.Since(began))
+	took := time.Since(began)
+	t.Logf("right again %v after the server was back", took)
+	if took > bound {
+		t.Errorf("right again after %v, want at most %v", took, bound)
+	}
+}
+
+// results returns how many writes have had this result.
+func (tm *term) results(t *testing.T, result string) int {
+	t.Helper()
+	return tm.count(t, "signpost_controller_endpoints_writes_total", "result", result)
 }
 
 // TestLatency measures the time from the answer to the status patch of a pod to
@@ -362,11 +402,11 @@ func TestLatency(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	watch, err := watched.Watch(t.Context(), &discoveryv1.EndpointSliceList{}, client.InNamespace(w.ns), client.MatchingLabels{discoveryv1.LabelServiceName: "web"})
+	events, err := watched.Watch(t.Context(), &discoveryv1.EndpointSliceList{}, client.InNamespace(w.ns), client.MatchingLabels{discoveryv1.LabelServiceName: "web"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer watch.Stop()
+	defer events.Stop()
 	var took []time.Duration
 	before := tm.writes(t)
 	const rounds = 200
@@ -375,12 +415,9 @@ func TestLatency(t *testing.T) {
 		ip := fmt.Sprintf("10.1.0.%d", i+1)
 		w.status(pods[i], ready, ip)
 		began := time.Now()
-		for event := range watch.ResultChan() {
-			s, ok := event.Object.(*discoveryv1.EndpointSlice)
-			if ok && slices.ContainsFunc(s.Endpoints, func(e discoveryv1.Endpoint) bool { return e.Addresses[0] == ip && *e.Conditions.Ready == ready }) {
-				break
-			}
-		}
+		w.waitEvent(events, fmt.Sprintf("%s ready=%v", ip, ready), func(s *discoveryv1.EndpointSlice) bool {
+			return slices.ContainsFunc(s.Endpoints, func(e discoveryv1.Endpoint) bool { return e.Addresses[0] == ip && *e.Conditions.Ready == ready })
+		})
 		took = append(took, time.Since(began))
 	}
 	slices.Sort(took)
@@ -392,5 +429,26 @@ func TestLatency(t *testing.T) {
 	}
 	if n := tm.writes(t) - before; n > 2*rounds {
 		t.Errorf("%d writes for %d changes", n, rounds)
+	}
+}
+
+// waitEvent waits until a watch tells of a slice that is wanted. A watch that
+// ends, or that does not tell in time, fails the test.
+func (w *cluster) waitEvent(events watch.Interface, what string, wanted func(*discoveryv1.EndpointSlice) bool) {
+	w.Helper()
+	const limit = 10 * time.Second
+	late := time.After(limit)
+	for {
+		select {
+		case event, open := <-events.ResultChan():
+			if !open || event.Type == watch.Error {
+				w.Fatalf("the watch ended before it told of %s: %v", what, event.Object)
+			}
+			if s, ok := event.Object.(*discoveryv1.EndpointSlice); ok && wanted(s) {
+				return
+			}
+		case <-late:
+			w.Fatalf("no slice with %s in %v", what, limit)
+		}
 	}
 }
