@@ -50,7 +50,7 @@ func (f *programmer) sync(ctx context.Context, snap *model.Snapshot, listeners [
 	full := f.base == nil
 	target := f.target(&snap.Services, start)
 	changed := target.Diff(&f.applied)
-	if !full && len(changed) == 0 && f.renderer.Set() == f.base {
+	if !full && len(changed) == 0 && f.renderer.Set() == f.base && slices.Equal(f.renderer.Hooks(), f.hooked) {
 		return f.nextTry(), nil
 	}
 	err := f.commit(ctx, &target)

@@ -185,6 +185,24 @@ func TestFailuresAreRetried(t *testing.T) {
 	}
 }
 
+// TestHooksAreRetried checks that a repair is not over when the chains are
+// written again but nothing leads to them.
+func TestHooksAreRetried(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := newRig(t)
+		r.source.publish(service(1, "10.0.2.1"))
+		defer r.run(t)()
+		r.tables.Flush(ruleset.NAT)
+		r.tables.hookless = errors.New("somebody has written to the table at the same time")
+		r.after(31 * time.Second)
+		r.tables.hookless = nil
+		r.after(10 * time.Second)
+		if got := r.goesTo(1); got != to("10.0.2.1") {
+			t.Error(got)
+		}
+	})
+}
+
 // TestBrokenOff checks that nothing is taken for granted after a write that was
 // killed: here it has left the table empty.
 func TestBrokenOff(t *testing.T) {

@@ -117,6 +117,17 @@ type slow struct {
 	wrote func()
 	// blind finds nothing to refuse in a check.
 	blind bool
+	// hookless is what the insertion of hooks fails with.
+	hookless error
+}
+
+func (s *slow) EnsureHooks(ctx context.Context, hooks []ruleset.Hook) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.hookless != nil {
+		return 0, s.hookless
+	}
+	return s.Fake.EnsureHooks(ctx, hooks)
 }
 
 func (s *slow) Check(ctx context.Context, text string) error {

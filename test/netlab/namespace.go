@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -26,6 +27,9 @@ type Namespace struct {
 	Addrs  []netip.Addr
 	handle netns.NsHandle
 	ports  atomic.Uint32 // how many datagrams have been sent
+
+	mu     sync.Mutex
+	mounts *os.File // the mount namespace of DoAlone; nil before its first call
 }
 
 // newNamespace makes a namespace without a name in the file system: it lives as long
@@ -53,7 +57,15 @@ func newNamespace(name string) (*Namespace, error) {
 	return n, nil
 }
 
-func (n *Namespace) close() error { return n.handle.Close() }
+func (n *Namespace) close() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	err := n.handle.Close()
+	if n.mounts != nil {
+		err = errors.Join(err, n.mounts.Close())
+	}
+	return err
+}
 
 // onOwnThread runs f on a thread that ends with it, so that f may leave the
 // thread in any state.
@@ -77,21 +89,43 @@ func (n *Namespace) Do(f func() error) error {
 	})
 }
 
-// DoAlone is Do with a /run of its own besides, so that the lock file of legacy
-// iptables is not shared with other namespaces and the machine itself.
+// DoAlone is Do with a /run that only the processes of this namespace see, so
+// that they share the lock file of legacy iptables with each other, but neither with
+// other namespaces nor with the machine itself.
 func (n *Namespace) DoAlone(f func() error) error {
 	return n.Do(func() error {
-		if err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_FS); err != nil {
-			return fmt.Errorf("making a mount namespace: %w", err)
-		}
-		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-			return fmt.Errorf("making mounts private: %w", err)
-		}
-		if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, ""); err != nil {
-			return fmt.Errorf("mounting a /run of its own: %w", err)
+		if err := n.enterMounts(); err != nil {
+			return err
 		}
 		return f()
 	})
+}
+
+// enterMounts takes the calling thread to the mount namespace of n.
+func (n *Namespace) enterMounts() error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.mounts != nil {
+		if err := unix.Unshare(unix.CLONE_FS); err != nil { // or the kernel refuses the next call
+			return fmt.Errorf("leaving the other threads' directory: %w", err)
+		}
+		if err := unix.Setns(int(n.mounts.Fd()), unix.CLONE_NEWNS); err != nil {
+			return fmt.Errorf("entering the mount namespace of %s: %w", n.Name, err)
+		}
+		return nil
+	}
+	if err := unix.Unshare(unix.CLONE_NEWNS | unix.CLONE_FS); err != nil {
+		return fmt.Errorf("making a mount namespace: %w", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("making mounts private: %w", err)
+	}
+	if err := unix.Mount("tmpfs", "/run", "tmpfs", 0, ""); err != nil {
+		return fmt.Errorf("mounting a /run of its own: %w", err)
+	}
+	var err error
+	n.mounts, err = os.Open("/proc/thread-self/ns/mnt")
+	return err
 }
 
 // Command runs a program in the namespace, with stdin if it is not empty, and
