@@ -15,6 +15,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/signpost-dev/signpost/pkg/controller/endpoints/plan"
+	"github.com/signpost-dev/signpost/pkg/controller/ledger"
+	"github.com/signpost-dev/signpost/pkg/controller/listen"
 )
 
 // Recorder makes Events; a record.EventRecorder of client-go is one.
@@ -91,7 +93,7 @@ type Controller struct {
 	metrics   *metrics
 	queue     workqueue.TypedRateLimitingInterface[key]
 	index     *index
-	published *published
+	published *ledger.Ledger
 	problems  *problems
 }
 
@@ -117,7 +119,7 @@ func New(o Options) (*Controller, error) {
 		queue: workqueue.NewTypedRateLimitingQueue(
 			workqueue.NewTypedItemExponentialFailureRateLimiter[key](minBackoff, maxBackoff)),
 		index:     newIndex(),
-		published: newPublished(),
+		published: ledger.New(),
 		problems:  &problems{recorder: o.Recorder, log: o.Log},
 	}, nil
 }
@@ -127,9 +129,13 @@ func New(o Options) (*Controller, error) {
 // must be called once.
 func (c *Controller) Run(ctx context.Context) error {
 	defer c.queue.ShutDown()
-	handlers := &handlers{controller: c}
-	defer handlers.remove()
-	if err := handlers.add(ctx); err != nil {
+	var ears listen.Ears
+	defer func() {
+		if err := ears.Remove(); err != nil {
+			c.log.Error("cannot remove a handler", "error", err)
+		}
+	}()
+	if err := c.listen(ctx, &ears); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}

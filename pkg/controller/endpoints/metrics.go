@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/signpost-dev/signpost/pkg/controller/term"
 )
 
 // metrics are those of all terms of a process.
@@ -38,21 +40,9 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			Buckets: prometheus.ExponentialBuckets(0.015, 2, 16),
 		}),
 	}
-	err := errors.Join(register(r, &m.writes), register(r, &m.syncs), register(r, &m.latency))
+	err := errors.Join(term.Register(r, &m.writes), term.Register(r, &m.syncs), term.Register(r, &m.latency))
 	if err != nil {
 		return nil, fmt.Errorf("endpoint controller: register metrics: %w", err)
 	}
 	return m, nil
-}
-
-// register registers *c or, if an earlier term has done so, sets *c to its one.
-func register[T prometheus.Collector](r prometheus.Registerer, c *T) error {
-	err := r.Register(*c)
-	if already, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
-		if have, ok := already.ExistingCollector.(T); ok {
-			*c = have
-			return nil
-		}
-	}
-	return err
 }
