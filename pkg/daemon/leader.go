@@ -11,6 +11,7 @@ import (
 
 	"github.com/signpost-dev/signpost/pkg/config/v1alpha1"
 	"github.com/signpost-dev/signpost/pkg/controller/endpoints"
+	"github.com/signpost-dev/signpost/pkg/controller/mirror"
 	"github.com/signpost-dev/signpost/pkg/controller/term"
 	"github.com/signpost-dev/signpost/pkg/watchcache"
 )
@@ -26,7 +27,8 @@ type leader struct {
 }
 
 func leads(cfg *v1alpha1.SignpostConfiguration) bool {
-	return cfg.LeaderElection.LeaderElect && (cfg.Controllers.Endpoints.Enabled || cfg.Controllers.EndpointSlice.Enabled)
+	c := &cfg.Controllers
+	return cfg.LeaderElection.LeaderElect && (c.Endpoints.Enabled || c.EndpointSlice.Enabled || c.EndpointSliceMirroring.Enabled)
 }
 
 // run campaigns, leads and campaigns again until ctx ends.
@@ -60,7 +62,43 @@ func (l *leader) term(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	controller, err := endpoints.New(endpoints.Options{
+	controllers, err := l.controllers(termCache)
+	if err != nil {
+		return fmt.Errorf("controllers: %w", err)
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return termCache.Start(ctx) })
+	for _, c := range controllers {
+		group.Go(func() error { return c.Run(ctx) })
+	}
+	return group.Wait()
+}
+
+// runner is a controller for one term.
+type runner interface{ Run(context.Context) error }
+
+// controllers returns those that are switched on.
+func (l *leader) controllers(termCache cache.Cache) ([]runner, error) {
+	var out []runner
+	if c := &l.cfg.Controllers; c.Endpoints.Enabled || c.EndpointSlice.Enabled {
+		controller, err := l.endpoints(termCache)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, controller)
+	}
+	if l.cfg.Controllers.EndpointSliceMirroring.Enabled {
+		controller, err := l.mirror(termCache)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, controller)
+	}
+	return out, nil
+}
+
+func (l *leader) endpoints(termCache cache.Cache) (runner, error) {
+	return endpoints.New(endpoints.Options{
 		Client:               l.conn.writer,
 		Shared:               l.shared,
 		Term:                 termCache,
@@ -73,11 +111,17 @@ func (l *leader) term(ctx context.Context) error {
 		Recorder:             l.events,
 		Log:                  l.log,
 	})
-	if err != nil {
-		return fmt.Errorf("controllers: %w", err)
-	}
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return termCache.Start(ctx) })
-	group.Go(func() error { return controller.Run(ctx) })
-	return group.Wait()
+}
+
+func (l *leader) mirror(termCache cache.Cache) (runner, error) {
+	return mirror.New(mirror.Options{
+		Client:                l.conn.writer,
+		Shared:                l.shared,
+		Term:                  termCache,
+		MaxEndpointsPerSubset: l.cfg.Controllers.EndpointSliceMirroring.MaxEndpointsPerSubset,
+		Concurrency:           l.cfg.Controllers.Concurrency,
+		Registerer:            l.registerer,
+		Recorder:              l.events,
+		Log:                   l.log,
+	})
 }
