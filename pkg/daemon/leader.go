@@ -12,6 +12,7 @@ import (
 
 	"github.com/signpost-dev/signpost/pkg/config/v1alpha1"
 	"github.com/signpost-dev/signpost/pkg/controller/endpoints"
+	"github.com/signpost-dev/signpost/pkg/controller/mirror"
 	"github.com/signpost-dev/signpost/pkg/controller/term"
 )
 
@@ -33,7 +34,8 @@ type leader struct {
 }
 
 func leads(cfg *v1alpha1.SignpostConfiguration) bool {
-	return cfg.LeaderElection.LeaderElect && (cfg.Controllers.Endpoints.Enabled || cfg.Controllers.EndpointSlice.Enabled)
+	c := &cfg.Controllers
+	return cfg.LeaderElection.LeaderElect && (c.Endpoints.Enabled || c.EndpointSlice.Enabled || c.EndpointSliceMirroring.Enabled)
 }
 
 // run campaigns, leads and campaigns again until ctx ends.
@@ -76,19 +78,7 @@ func (l *leader) term(ctx context.Context) error {
 		return err
 	}
 	defer termCache.stop()
-	controller, err := endpoints.New(endpoints.Options{
-		Client:               l.conn.writer,
-		Shared:               l.shared,
-		Term:                 termCache.Cache,
-		Endpoints:            l.cfg.Controllers.Endpoints.Enabled,
-		EndpointSlices:       l.cfg.Controllers.EndpointSlice.Enabled,
-		MaxEndpointsPerSlice: l.cfg.Controllers.EndpointSlice.MaxEndpointsPerSlice,
-		BatchPeriod:          l.cfg.Controllers.EndpointSlice.BatchPeriod.Duration,
-		Concurrency:          l.cfg.Controllers.Concurrency,
-		Registerer:           l.registerer,
-		Recorder:             l.events,
-		Log:                  l.log,
-	})
+	controllers, err := l.controllers(termCache)
 	if err != nil {
 		return fmt.Errorf("controllers: %w", err)
 	}
@@ -103,6 +93,60 @@ func (l *leader) term(ctx context.Context) error {
 		return nil
 	})
 	group.Go(func() error { return termCache.run(ctx) })
-	group.Go(func() error { return controller.Run(ctx) })
+	for _, c := range controllers {
+		group.Go(func() error { return c.Run(ctx) })
+	}
 	return group.Wait()
+}
+
+// runner is a controller for one term.
+type runner interface{ Run(context.Context) error }
+
+// controllers returns those that are switched on.
+func (l *leader) controllers(termCache *termCache) ([]runner, error) {
+	var out []runner
+	if c := &l.cfg.Controllers; c.Endpoints.Enabled || c.EndpointSlice.Enabled {
+		controller, err := l.endpoints(termCache)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, controller)
+	}
+	if l.cfg.Controllers.EndpointSliceMirroring.Enabled {
+		controller, err := l.mirror(termCache)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, controller)
+	}
+	return out, nil
+}
+
+func (l *leader) endpoints(termCache *termCache) (runner, error) {
+	return endpoints.New(endpoints.Options{
+		Client:               l.conn.writer,
+		Shared:               l.shared,
+		Term:                 termCache,
+		Endpoints:            l.cfg.Controllers.Endpoints.Enabled,
+		EndpointSlices:       l.cfg.Controllers.EndpointSlice.Enabled,
+		MaxEndpointsPerSlice: l.cfg.Controllers.EndpointSlice.MaxEndpointsPerSlice,
+		BatchPeriod:          l.cfg.Controllers.EndpointSlice.BatchPeriod.Duration,
+		Concurrency:          l.cfg.Controllers.Concurrency,
+		Registerer:           l.registerer,
+		Recorder:             l.events,
+		Log:                  l.log,
+	})
+}
+
+func (l *leader) mirror(termCache *termCache) (runner, error) {
+	return mirror.New(mirror.Options{
+		Client:                l.conn.writer,
+		Shared:                l.shared,
+		Term:                  termCache,
+		MaxEndpointsPerSubset: l.cfg.Controllers.EndpointSliceMirroring.MaxEndpointsPerSubset,
+		Concurrency:           l.cfg.Controllers.Concurrency,
+		Registerer:            l.registerer,
+		Recorder:              l.events,
+		Log:                   l.log,
+	})
 }

@@ -31,8 +31,9 @@ func (l *leader) startCache(ctx context.Context) (*termCache, error) {
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	t := &termCache{Cache: inner, cancel: cancel, done: make(chan struct{})}
+	needed := l.cfg.Controllers.Endpoints.Enabled || l.cfg.Controllers.EndpointSliceMirroring.Enabled
 	for kind := range endpoints.TermObjects() {
-		if _, legacy := kind.(*corev1.Endpoints); legacy && !l.cfg.Controllers.Endpoints.Enabled {
+		if _, legacy := kind.(*corev1.Endpoints); legacy && !needed {
 			continue
 		}
 		if _, err := t.GetInformer(ctx, kind, cache.BlockUntilSynced(false)); err != nil {

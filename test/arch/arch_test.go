@@ -40,6 +40,9 @@ var rooms = map[string]floor{
 	"pkg/dns":                          shell,
 	"pkg/dns/forward":                  shell,
 	"pkg/controller/endpoints":         shell,
+	"pkg/controller/ledger":            shell,
+	"pkg/controller/listen":            shell,
+	"pkg/controller/mirror":            shell,
 	"pkg/controller/term":              shell,
 	"pkg/health":                       shell,
 	"pkg/daemon":                       daemon,
@@ -49,6 +52,12 @@ var rooms = map[string]floor{
 // neighbours may import a room of their own floor, for the reason given.
 var neighbours = map[[2]string]string{
 	{"pkg/controller/endpoints/plan", "pkg/controller/readiness/verdict"}: "a plan is made of verdicts",
+	{"pkg/controller/endpoints", "pkg/controller/ledger"}:                 "what is published, and by whom",
+	{"pkg/controller/endpoints", "pkg/controller/listen"}:                 "handlers that end with the term",
+	{"pkg/controller/endpoints", "pkg/controller/term"}:                   "metrics that outlive the term",
+	{"pkg/controller/mirror", "pkg/controller/ledger"}:                    "what is published, and by whom",
+	{"pkg/controller/mirror", "pkg/controller/listen"}:                    "handlers that end with the term",
+	{"pkg/controller/mirror", "pkg/controller/term"}:                      "metrics that outlive the term",
 	{"pkg/proxy", "pkg/proxy/iptables"}:                                   "the sync loop runs the programs",
 	{"pkg/dns", "pkg/dns/forward"}:                                        "the server asks upstreams for other names",
 	{"pkg/proxy/iptables/iptablestest", "pkg/proxy/iptables"}:             "the fake stands in for the programs",

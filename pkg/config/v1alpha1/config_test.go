@@ -78,6 +78,7 @@ func TestEveryFaultIsNamedWithItsPath(t *testing.T) {
 		{"lease namespace", header + "leaderElection: {resourceNamespace: ''}", `leaderElection.resourceNamespace: ""`},
 		{"concurrency", header + "controllers: {concurrency: 0}", "controllers.concurrency: 0"},
 		{"slice size", header + "controllers: {endpointSlice: {maxEndpointsPerSlice: 1001}}", "controllers.endpointSlice.maxEndpointsPerSlice: 1001"},
+		{"mirrored addresses", header + "controllers: {endpointSliceMirroring: {maxEndpointsPerSubset: 0}}", "controllers.endpointSliceMirroring.maxEndpointsPerSubset: 0"},
 		{"batch", header + "controllers: {endpointSlice: {batchPeriod: -1s}}", "controllers.endpointSlice.batchPeriod: -1s"},
 		{"backend", header + "proxy: {backend: ebpf}", `proxy.backend: "ebpf"`},
 		{"bit", header + "proxy: {masqueradeBit: 32}", "proxy.masqueradeBit: 32"},

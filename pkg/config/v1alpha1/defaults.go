@@ -22,9 +22,10 @@ func Default() *SignpostConfiguration {
 			WarmStandby:       true,
 		},
 		Controllers: Controllers{
-			Endpoints:     EndpointsController{Enabled: true},
-			EndpointSlice: EndpointSliceController{Enabled: true, MaxEndpointsPerSlice: 100},
-			Concurrency:   8,
+			Endpoints:              EndpointsController{Enabled: true},
+			EndpointSlice:          EndpointSliceController{Enabled: true, MaxEndpointsPerSlice: 100},
+			EndpointSliceMirroring: EndpointSliceMirroringController{Enabled: true, MaxEndpointsPerSubset: 1000},
+			Concurrency:            8,
 		},
 		Proxy: Proxy{
 			Enabled:            true,

@@ -61,8 +61,9 @@ type LeaderElection struct {
 // Controllers configures what the leader does. Each controller runs alone if the
 // others are off.
 type Controllers struct {
-	Endpoints     EndpointsController     `json:"endpoints"`
-	EndpointSlice EndpointSliceController `json:"endpointSlice"`
+	Endpoints              EndpointsController              `json:"endpoints"`
+	EndpointSlice          EndpointSliceController          `json:"endpointSlice"`
+	EndpointSliceMirroring EndpointSliceMirroringController `json:"endpointSliceMirroring"`
 	// Concurrency is how many Services are worked on at once, 1 to 100.
 	Concurrency int `json:"concurrency"`
 }
@@ -82,6 +83,16 @@ type EndpointSliceController struct {
 	// under load lets changes of one Service wait for each other, at most 1s. A
 	// change that takes traffic from a pod never waits.
 	BatchPeriod metav1.Duration `json:"batchPeriod"`
+}
+
+// EndpointSliceMirroringController configures the controller that publishes as
+// EndpointSlices what somebody writes into the Endpoints of a Service without
+// selector.
+type EndpointSliceMirroringController struct {
+	Enabled bool `json:"enabled"`
+	// MaxEndpointsPerSubset is how many addresses of one subset of an Endpoints are
+	// published at most, 1 to 1000.
+	MaxEndpointsPerSubset int `json:"maxEndpointsPerSubset"`
 }
 
 // Backend is a choice among the two programs called iptables.

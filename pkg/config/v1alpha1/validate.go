@@ -24,6 +24,7 @@ func (c *SignpostConfiguration) Validate() []error {
 	if c.Controllers.EndpointSlice.BatchPeriod.Duration < 0 {
 		v.add("controllers.endpointSlice.batchPeriod", "%s is negative", c.Controllers.EndpointSlice.BatchPeriod.Duration)
 	}
+	v.between("controllers.endpointSliceMirroring.maxEndpointsPerSubset", c.Controllers.EndpointSliceMirroring.MaxEndpointsPerSubset, 1, 1000)
 	v.proxy(&c.Proxy)
 	v.dns(&c.DNS)
 	v.hostPort("health.bindAddress", c.Health.BindAddress)

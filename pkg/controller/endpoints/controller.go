@@ -14,6 +14,8 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/signpost-dev/signpost/pkg/controller/endpoints/plan"
+	"github.com/signpost-dev/signpost/pkg/controller/ledger"
+	"github.com/signpost-dev/signpost/pkg/controller/listen"
 )
 
 // Recorder makes Events; a record.EventRecorder of client-go is one.
@@ -98,7 +100,7 @@ type Controller struct {
 	queue     *queue
 	pace      *pace
 	index     *index
-	published *published
+	published *ledger.Ledger
 	problems  *problems
 }
 
@@ -125,7 +127,7 @@ func New(o Options) (*Controller, error) {
 		queue:     newQueue(p, m),
 		pace:      p,
 		index:     newIndex(),
-		published: newPublished(),
+		published: ledger.New(),
 		problems:  &problems{recorder: o.Recorder, log: o.Log},
 	}, nil
 }
@@ -135,9 +137,13 @@ func New(o Options) (*Controller, error) {
 // must be called once.
 func (c *Controller) Run(ctx context.Context) error {
 	defer c.queue.ShutDown()
-	handlers := &handlers{controller: c}
-	defer handlers.remove()
-	if err := handlers.add(ctx); err != nil {
+	var ears listen.Ears
+	defer func() {
+		if err := ears.Remove(); err != nil {
+			c.log.Error("cannot remove a handler", "error", err)
+		}
+	}()
+	if err := c.listen(ctx, &ears); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/signpost-dev/signpost/pkg/controller/term"
 )
 
 // metrics are those of all terms of a process.
@@ -60,22 +62,10 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			Help: "How often the additions of a plan made room for a removal and were planned again.",
 		}),
 	}
-	err := errors.Join(register(r, &m.writes), register(r, &m.syncs), register(r, &m.latency),
-		register(r, &m.changes), register(r, &m.batch), register(r, &m.inFlight), register(r, &m.yields))
+	err := errors.Join(term.Register(r, &m.writes), term.Register(r, &m.syncs), term.Register(r, &m.latency),
+		term.Register(r, &m.changes), term.Register(r, &m.batch), term.Register(r, &m.inFlight), term.Register(r, &m.yields))
 	if err != nil {
 		return nil, fmt.Errorf("endpoint controller: register metrics: %w", err)
 	}
 	return m, nil
-}
-
-// register registers *c or, if an earlier term has done so, sets *c to its one.
-func register[T prometheus.Collector](r prometheus.Registerer, c *T) error {
-	err := r.Register(*c)
-	if already, ok := errors.AsType[prometheus.AlreadyRegisteredError](err); ok {
-		if have, ok := already.ExistingCollector.(T); ok {
-			*c = have
-			return nil
-		}
-	}
-	return err
 }

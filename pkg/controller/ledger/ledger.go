@@ -1,4 +1,4 @@
-package endpoints
+package ledger
 
 import (
 	"slices"
@@ -13,7 +13,10 @@ import (
 	"github.com/signpost-dev/signpost/pkg/controller/endpoints/plan"
 )
 
-// published has the EndpointSlices and Endpoints of each Service, in the newest
+// Key names a Service.
+type Key = types.NamespacedName
+
+// Ledger has the EndpointSlices and Endpoints of each Service, in the newest
 // version that is known: the informer's, or the one that the controller has just
 // written and that the informer has yet to see. It is safe for concurrent use.
 //
@@ -21,14 +24,14 @@ import (
 // before or after the write returns. They must not cause another plan, while the
 // writes of others must: so events that come during writes are held back until
 // it is known which versions were the controller's own.
-type published struct {
+type Ledger struct {
 	mu       sync.Mutex
-	services map[key]*ledger
+	services map[Key]*page
 	// gone has what the controller has deleted and the informer still shows.
 	gone map[types.UID]time.Time
 }
 
-type ledger struct {
+type page struct {
 	entries map[entryID]*entry
 	writing bool
 	// held are the events that came while writing and that no own write explains.
@@ -55,8 +58,9 @@ type version struct {
 
 func versionOf(o plan.Object) version { return version{o.GetUID(), o.GetResourceVersion()} }
 
-func newPublished() *published {
-	return &published{services: map[key]*ledger{}, gone: map[types.UID]time.Time{}}
+// New returns an empty Ledger.
+func New() *Ledger {
+	return &Ledger{services: map[Key]*page{}, gone: map[types.UID]time.Time{}}
 }
 
 func idOf(o plan.Object) entryID {
@@ -64,30 +68,30 @@ func idOf(o plan.Object) entryID {
 	return entryID{isEndpoints, o.GetName()}
 }
 
-func (p *published) ledger(k key) *ledger {
-	l := p.services[k]
-	if l == nil {
-		l = &ledger{entries: map[entryID]*entry{}}
-		p.services[k] = l
+func (l *Ledger) page(k Key) *page {
+	p := l.services[k]
+	if p == nil {
+		p = &page{entries: map[entryID]*entry{}}
+		l.services[k] = p
 	}
-	return l
+	return p
 }
 
-func (p *published) tidy(k key) {
-	if l := p.services[k]; l != nil && len(l.entries) == 0 && !l.writing {
-		delete(p.services, k)
+func (l *Ledger) tidy(k Key) {
+	if p := l.services[k]; p != nil && len(p.entries) == 0 && !p.writing {
+		delete(l.services, k)
 	}
 }
 
-// of returns what is published for a Service.
-func (p *published) of(k key) (eps []*discoveryv1.EndpointSlice, endpoints *corev1.Endpoints) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	l := p.services[k]
-	if l == nil {
+// Of returns what is published for a Service.
+func (l *Ledger) Of(k Key) (eps []*discoveryv1.EndpointSlice, endpoints *corev1.Endpoints) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p := l.services[k]
+	if p == nil {
 		return nil, nil
 	}
-	for _, e := range l.entries {
+	for _, e := range p.entries {
 		switch o := e.object.(type) {
 		case *discoveryv1.EndpointSlice:
 			eps = append(eps, o)
@@ -105,126 +109,126 @@ func newer(a, b string) bool {
 	return err != nil || c > 0
 }
 
-// observe takes in what an informer shows, and says whether somebody else did
+// Observe takes in what an informer shows, and says whether somebody else did
 // that, so that the Service has to be planned again.
-func (p *published) observe(k key, o plan.Object) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if _, deleted := p.gone[o.GetUID()]; deleted {
+func (l *Ledger) Observe(k Key, o plan.Object) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, deleted := l.gone[o.GetUID()]; deleted {
 		return false
 	}
-	l, id := p.ledger(k), idOf(o)
-	if have := l.entries[id]; have != nil && have.object.GetUID() == o.GetUID() && !newer(o.GetResourceVersion(), have.object.GetResourceVersion()) {
+	p, id := l.page(k), idOf(o)
+	if have := p.entries[id]; have != nil && have.object.GetUID() == o.GetUID() && !newer(o.GetResourceVersion(), have.object.GetResourceVersion()) {
 		if have.object.GetResourceVersion() == o.GetResourceVersion() {
-			l.entries[id] = &entry{object: o} // the cache's own, so that there is only one
+			p.entries[id] = &entry{object: o} // the cache's own, so that there is only one
 		}
 		return false
 	}
-	l.entries[id] = &entry{object: o}
-	return l.foreign(versionOf(o))
+	p.entries[id] = &entry{object: o}
+	return p.foreign(versionOf(o))
 }
 
-// observeDelete takes in that an object is gone, like observe.
-func (p *published) observeDelete(k key, o plan.Object) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if _, ours := p.gone[o.GetUID()]; ours {
-		delete(p.gone, o.GetUID())
+// ObserveDelete takes in that an object is gone, like Observe.
+func (l *Ledger) ObserveDelete(k Key, o plan.Object) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, ours := l.gone[o.GetUID()]; ours {
+		delete(l.gone, o.GetUID())
 		return false
 	}
-	l := p.ledger(k)
-	defer p.tidy(k)
-	if have := l.entries[idOf(o)]; have != nil && have.object.GetUID() == o.GetUID() {
-		delete(l.entries, idOf(o))
+	p := l.page(k)
+	defer l.tidy(k)
+	if have := p.entries[idOf(o)]; have != nil && have.object.GetUID() == o.GetUID() {
+		delete(p.entries, idOf(o))
 	}
-	return l.foreign(version{uid: o.GetUID()})
+	return p.foreign(version{uid: o.GetUID()})
 }
 
-func (l *ledger) foreign(v version) bool {
-	if l.writing {
-		l.held = append(l.held, v)
+func (p *page) foreign(v version) bool {
+	if p.writing {
+		p.held = append(p.held, v)
 		return false
 	}
 	return true
 }
 
 // explain drops a held event that an own write has caused.
-func (l *ledger) explain(v version) bool {
-	i := slices.Index(l.held, v)
+func (p *page) explain(v version) bool {
+	i := slices.Index(p.held, v)
 	if i < 0 {
 		return false
 	}
-	l.held = slices.Delete(l.held, i, i+1)
+	p.held = slices.Delete(p.held, i, i+1)
 	return true
 }
 
 // begin is called before the writes for a Service.
-func (p *published) begin(k key) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.ledger(k).writing = true
+func (l *Ledger) begin(k Key) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.page(k).writing = true
 }
 
 // end is called after them, and says whether somebody else wrote meanwhile.
-func (p *published) end(k key) bool {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	l := p.ledger(k)
-	others := len(l.held) > 0
-	l.writing, l.held = false, nil
-	p.tidy(k)
+func (l *Ledger) end(k Key) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p := l.page(k)
+	others := len(p.held) > 0
+	p.writing, p.held = false, nil
+	l.tidy(k)
 	return others
 }
 
 // wrote takes in what the server made of a write.
-func (p *published) wrote(k key, o plan.Object, at time.Time) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	l, id := p.ledger(k), idOf(o)
-	seen := l.explain(versionOf(o))
-	have := l.entries[id]
+func (l *Ledger) wrote(k Key, o plan.Object, at time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p, id := l.page(k), idOf(o)
+	seen := p.explain(versionOf(o))
+	have := p.entries[id]
 	if have != nil && have.object.GetUID() == o.GetUID() && !newer(o.GetResourceVersion(), have.object.GetResourceVersion()) {
 		return // the informer was quicker
 	}
 	if seen && have == nil {
 		return // written, seen, and deleted by somebody else since
 	}
-	l.entries[id] = &entry{object: o, since: at}
+	p.entries[id] = &entry{object: o, since: at}
 }
 
 // removed takes in that the server has deleted an object, or has it no more.
-func (p *published) removed(k key, o plan.Object, at time.Time) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	l := p.ledger(k)
-	if have := l.entries[idOf(o)]; have != nil && have.object.GetUID() == o.GetUID() {
-		delete(l.entries, idOf(o))
+func (l *Ledger) removed(k Key, o plan.Object, at time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p := l.page(k)
+	if have := p.entries[idOf(o)]; have != nil && have.object.GetUID() == o.GetUID() {
+		delete(p.entries, idOf(o))
 	}
-	if !l.explain(version{uid: o.GetUID()}) {
-		p.gone[o.GetUID()] = at
+	if !p.explain(version{uid: o.GetUID()}) {
+		l.gone[o.GetUID()] = at
 	}
-	p.tidy(k)
+	l.tidy(k)
 }
 
 // unconfirmed is an own write that no informer has shown.
 type unconfirmed struct {
-	key    key
+	key    Key
 	object plan.Object
 }
 
 // overdue returns the own writes from before that time which are unconfirmed,
 // and forgets the deletions from before forgetBefore.
-func (p *published) overdue(before, forgetBefore time.Time) []unconfirmed {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for uid, at := range p.gone {
+func (l *Ledger) overdue(before, forgetBefore time.Time) []unconfirmed {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for uid, at := range l.gone {
 		if at.Before(forgetBefore) {
-			delete(p.gone, uid)
+			delete(l.gone, uid)
 		}
 	}
 	var out []unconfirmed
-	for k, l := range p.services {
-		for _, e := range l.entries {
+	for k, p := range l.services {
+		for _, e := range p.entries {
 			if !e.since.IsZero() && e.since.Before(before) {
 				out = append(out, unconfirmed{k, e.object})
 			}
@@ -234,11 +238,11 @@ func (p *published) overdue(before, forgetBefore time.Time) []unconfirmed {
 }
 
 // checked notes that an overdue write was found to be in force after all.
-func (p *published) checked(u unconfirmed, at time.Time) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if e := p.ledger(u.key).entries[idOf(u.object)]; e != nil && e.object == u.object {
+func (l *Ledger) checked(u unconfirmed, at time.Time) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if e := l.page(u.key).entries[idOf(u.object)]; e != nil && e.object == u.object {
 		e.since = at
 	}
-	p.tidy(u.key)
+	l.tidy(u.key)
 }
