@@ -11,6 +11,7 @@ import (
 
 	"github.com/signpost-dev/signpost/pkg/config/v1alpha1"
 	"github.com/signpost-dev/signpost/pkg/controller/endpoints"
+	"github.com/signpost-dev/signpost/pkg/controller/readiness"
 	"github.com/signpost-dev/signpost/pkg/controller/term"
 	"github.com/signpost-dev/signpost/pkg/watchcache"
 )
@@ -60,6 +61,16 @@ func (l *leader) term(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	teller, err := readiness.NewTeller(readiness.TellerOptions{
+		Client: l.conn.writer, Recorder: l.events, Conditions: l.cfg.Controllers.Readiness.ServiceConditions, Log: l.log,
+	})
+	if err != nil {
+		return fmt.Errorf("controllers.readiness: %w", err)
+	}
+	var observer endpoints.Observer
+	if l.cfg.Controllers.Readiness.Enabled {
+		observer = teller
+	}
 	controller, err := endpoints.New(endpoints.Options{
 		Client:               l.conn.writer,
 		Shared:               l.shared,
@@ -71,6 +82,7 @@ func (l *leader) term(ctx context.Context) error {
 		Concurrency:          l.cfg.Controllers.Concurrency,
 		Registerer:           l.registerer,
 		Recorder:             l.events,
+		Observer:             observer,
 		Log:                  l.log,
 	})
 	if err != nil {
@@ -79,5 +91,8 @@ func (l *leader) term(ctx context.Context) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.Go(func() error { return termCache.Start(ctx) })
 	group.Go(func() error { return controller.Run(ctx) })
+	if l.cfg.Controllers.Readiness.Enabled {
+		group.Go(func() error { return teller.Run(ctx, controller) })
+	}
 	return group.Wait()
 }

@@ -40,6 +40,7 @@ var rooms = map[string]floor{
 	"pkg/dns":                          shell,
 	"pkg/dns/forward":                  shell,
 	"pkg/controller/endpoints":         shell,
+	"pkg/controller/readiness":         shell,
 	"pkg/controller/term":              shell,
 	"pkg/health":                       shell,
 	"pkg/daemon":                       daemon,

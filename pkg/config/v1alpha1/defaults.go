@@ -22,6 +22,7 @@ func Default() *SignpostConfiguration {
 		Controllers: Controllers{
 			Endpoints:     EndpointsController{Enabled: true},
 			EndpointSlice: EndpointSliceController{Enabled: true, MaxEndpointsPerSlice: 100},
+			Readiness:     ReadinessController{Enabled: true, ServiceConditions: true},
 			Concurrency:   8,
 		},
 		Proxy: Proxy{

@@ -56,6 +56,7 @@ type LeaderElection struct {
 type Controllers struct {
 	Endpoints     EndpointsController     `json:"endpoints"`
 	EndpointSlice EndpointSliceController `json:"endpointSlice"`
+	Readiness     ReadinessController     `json:"readiness"`
 	// Concurrency is how many Services are worked on at once, 1 to 100.
 	Concurrency int `json:"concurrency"`
 }
@@ -73,6 +74,18 @@ type EndpointSliceController struct {
 	// BatchPeriod delays the work on a change of a pod, so that several changes
 	// make one write. 0 writes at once.
 	BatchPeriod metav1.Duration `json:"batchPeriod"`
+}
+
+// ReadinessController configures what is said of Services without endpoints. It
+// works if Endpoints or EndpointSlice does.
+type ReadinessController struct {
+	// Enabled false says nothing at all.
+	Enabled bool `json:"enabled"`
+	// ServiceConditions writes the condition signpost.dev/EndpointsReady to the
+	// status of a Service that has been without usable endpoints for 5 s, and when
+	// it has some again. A Service that never was gets none, so that this costs
+	// nothing where all is well. The Event NoEndpoints does not depend on it.
+	ServiceConditions bool `json:"serviceConditions"`
 }
 
 // Backend is a choice among the two programs called iptables.
