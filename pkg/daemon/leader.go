@@ -13,6 +13,7 @@ import (
 	"github.com/signpost-dev/signpost/pkg/config/v1alpha1"
 	"github.com/signpost-dev/signpost/pkg/controller/endpoints"
 	"github.com/signpost-dev/signpost/pkg/controller/mirror"
+	"github.com/signpost-dev/signpost/pkg/controller/readiness"
 	"github.com/signpost-dev/signpost/pkg/controller/term"
 )
 
@@ -93,37 +94,38 @@ func (l *leader) term(ctx context.Context) error {
 		return nil
 	})
 	group.Go(func() error { return termCache.run(ctx) })
-	for _, c := range controllers {
-		group.Go(func() error { return c.Run(ctx) })
+	for _, run := range controllers {
+		group.Go(func() error { return run(ctx) })
 	}
 	return group.Wait()
 }
 
-// runner is a controller for one term.
-type runner interface{ Run(context.Context) error }
+// runner runs a controller for one term.
+type runner func(context.Context) error
 
 // controllers returns those that are switched on.
 func (l *leader) controllers(termCache *termCache) ([]runner, error) {
 	var out []runner
 	if c := &l.cfg.Controllers; c.Endpoints.Enabled || c.EndpointSlice.Enabled {
-		controller, err := l.endpoints(termCache)
+		controllers, err := l.endpoints(termCache)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, controller)
+		out = append(out, controllers...)
 	}
 	if l.cfg.Controllers.EndpointSliceMirroring.Enabled {
 		controller, err := l.mirror(termCache)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, controller)
+		out = append(out, controller.Run)
 	}
 	return out, nil
 }
 
-func (l *leader) endpoints(termCache *termCache) (runner, error) {
-	return endpoints.New(endpoints.Options{
+// endpoints returns the controller, and who tells of its verdicts.
+func (l *leader) endpoints(termCache *termCache) ([]runner, error) {
+	options := endpoints.Options{
 		Client:               l.conn.writer,
 		Shared:               l.shared,
 		Term:                 termCache,
@@ -135,10 +137,29 @@ func (l *leader) endpoints(termCache *termCache) (runner, error) {
 		Registerer:           l.registerer,
 		Recorder:             l.events,
 		Log:                  l.log,
+	}
+	if !l.cfg.Controllers.Readiness.Enabled {
+		controller, err := endpoints.New(options)
+		if err != nil {
+			return nil, err
+		}
+		return []runner{controller.Run}, nil
+	}
+	teller, err := readiness.NewTeller(readiness.TellerOptions{
+		Client: l.conn.writer, Recorder: l.events, Conditions: l.cfg.Controllers.Readiness.ServiceConditions, Log: l.log,
 	})
+	if err != nil {
+		return nil, err
+	}
+	options.Observer = teller
+	controller, err := endpoints.New(options)
+	if err != nil {
+		return nil, err
+	}
+	return []runner{controller.Run, func(ctx context.Context) error { return teller.Run(ctx, controller) }}, nil
 }
 
-func (l *leader) mirror(termCache *termCache) (runner, error) {
+func (l *leader) mirror(termCache *termCache) (*mirror.Controller, error) {
 	return mirror.New(mirror.Options{
 		Client:                l.conn.writer,
 		Shared:                l.shared,

@@ -43,6 +43,7 @@ var rooms = map[string]floor{
 	"pkg/controller/ledger":            shell,
 	"pkg/controller/listen":            shell,
 	"pkg/controller/mirror":            shell,
+	"pkg/controller/readiness":         shell,
 	"pkg/controller/term":              shell,
 	"pkg/health":                       shell,
 	"pkg/daemon":                       daemon,

@@ -27,6 +27,7 @@ func Rights() []Right {
 		{leader, "", "endpoints", "", []string{"get", "list", "watch", "create", "update", "delete"}, "endpoints: Endpoints, for those who still read them; mirror: those that somebody else writes"},
 		{leader, "discovery.k8s.io", "endpointslices", "", []string{"get", "create", "update", "delete"}, "endpoints, mirror: EndpointSlices; get looks past a watch that lags"},
 		{leader, "", "services", "", []string{"get"}, "endpoints, mirror: makes sure that a Service is gone before its endpoints go"},
+		{leader, "", "services/status", "", []string{"patch"}, "readiness: the condition that says why a Service has no endpoints"},
 		{leader, "", "endpoints/restricted", "", []string{"create"}, "endpoints: addresses of pods, where admission restricts who may write them"},
 		{leader, "", "services/finalizers", "", []string{"update"}, "endpoints: slices block the deletion of their Service, where admission restricts who may say so"},
 		{leader, "", "endpoints/finalizers", "", []string{"update"}, "mirror: slices block the deletion of the Endpoints that they mirror, where admission restricts who may say so"},

@@ -25,6 +25,7 @@ func Default() *SignpostConfiguration {
 			Endpoints:              EndpointsController{Enabled: true},
 			EndpointSlice:          EndpointSliceController{Enabled: true, MaxEndpointsPerSlice: 100},
 			EndpointSliceMirroring: EndpointSliceMirroringController{Enabled: true, MaxEndpointsPerSubset: 1000},
+			Readiness:              ReadinessController{Enabled: true, ServiceConditions: true},
 			Concurrency:            8,
 		},
 		Proxy: Proxy{

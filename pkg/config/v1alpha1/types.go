@@ -64,6 +64,7 @@ type Controllers struct {
 	Endpoints              EndpointsController              `json:"endpoints"`
 	EndpointSlice          EndpointSliceController          `json:"endpointSlice"`
 	EndpointSliceMirroring EndpointSliceMirroringController `json:"endpointSliceMirroring"`
+	Readiness              ReadinessController              `json:"readiness"`
 	// Concurrency is how many Services are worked on at once, 1 to 100.
 	Concurrency int `json:"concurrency"`
 }
@@ -93,6 +94,18 @@ type EndpointSliceMirroringController struct {
 	// MaxEndpointsPerSubset is how many addresses of one subset of an Endpoints are
 	// published at most, 1 to 1000.
 	MaxEndpointsPerSubset int `json:"maxEndpointsPerSubset"`
+}
+
+// ReadinessController configures what is said of Services without endpoints. It
+// works if Endpoints or EndpointSlice does.
+type ReadinessController struct {
+	// Enabled false says nothing at all.
+	Enabled bool `json:"enabled"`
+	// ServiceConditions writes the condition signpost.dev/EndpointsReady to the
+	// status of a Service that has been without usable endpoints for 5 s, and when
+	// it has some again. A Service that never was gets none, so that this costs
+	// nothing where all is well. The Event NoEndpoints does not depend on it.
+	ServiceConditions bool `json:"serviceConditions"`
 }
 
 // Backend is a choice among the two programs called iptables.

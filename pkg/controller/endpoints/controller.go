@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -21,6 +22,12 @@ import (
 // Recorder makes Events; a record.EventRecorder of client-go is one.
 type Recorder interface {
 	Eventf(object runtime.Object, eventType, reason, message string, args ...any)
+}
+
+// Observer hears of each Service that was planned for whether it has an endpoint
+// that new connections go to; it can ask Explain why not. It must not block.
+type Observer interface {
+	Observe(svc *corev1.Service, usable bool)
 }
 
 // Options are what a Controller is made of.
@@ -45,6 +52,7 @@ type Options struct {
 	Concurrency int
 	Registerer  prometheus.Registerer
 	Recorder    Recorder // nil: no Events
+	Observer    Observer // nil: nobody
 	Log         *slog.Logger
 }
 

@@ -344,6 +344,7 @@ func keysOf(services map[*serviceEntry]struct{}) []key {
 func podChanged(was, is *corev1.Pod) bool {
 	return verdict.IsFinished(was) != verdict.IsFinished(is) ||
 		verdict.IsReady(was) != verdict.IsReady(is) || verdict.Marked(was) != verdict.Marked(is) ||
+		verdict.Waits(was) != verdict.Waits(is) ||
 		!was.DeletionTimestamp.Equal(is.DeletionTimestamp) ||
 		was.Spec.NodeName != is.Spec.NodeName ||
 		was.Spec.Hostname != is.Spec.Hostname || was.Spec.Subdomain != is.Spec.Subdomain ||
@@ -365,7 +366,7 @@ func sameAddresses(a, b *corev1.Pod) bool {
 // losesTraffic says whether the pod should get less than before.
 func losesTraffic(was, is *corev1.Pod) bool {
 	gets := func(p *corev1.Pod) bool {
-		return (verdict.IsReady(p) || verdict.Marked(p)) && p.DeletionTimestamp == nil && !verdict.IsFinished(p)
+		return (verdict.IsReady(p) || verdict.Marked(p) || verdict.Waits(p)) && p.DeletionTimestamp == nil && !verdict.IsFinished(p)
 	}
 	return (gets(was) && !gets(is)) || (!verdict.IsFinished(was) && verdict.IsFinished(is)) ||
 		was.Status.PodIP != "" && !sameAddresses(was, is)

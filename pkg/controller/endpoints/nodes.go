@@ -180,4 +180,5 @@ func (ns *nodes) services(name string, to map[*serviceEntry]struct{}, which func
 	}
 }
 
-func isMarked(p *podEntry) bool { return verdict.Marked(p.pod) }
+// isMarked: what a pod that waits gets depends on its node as well.
+func isMarked(p *podEntry) bool { return verdict.Marked(p.pod) || verdict.Waits(p.pod) }

@@ -63,6 +63,7 @@ func (c *Controller) sync(ctx context.Context, k key) error {
 	in.Slices, in.Endpoints = c.published.Of(k)
 	p := plan.Make(in, c.options.plan())
 	c.problems.report(k, in.Service, p)
+	c.observe(in)
 	err := c.write(ctx, k, in.Service, p)
 	if err != nil {
 		c.index.unsynced(k, in.Since)

@@ -161,8 +161,9 @@ type planner struct {
 // dead, it is its kubelet's turn to say that it is back, not the node's.
 func (p *planner) node(pod *corev1.Pod) verdict.Node {
 	_, known := p.Zones[pod.Spec.NodeName]
-	trusted := known && !p.Dead[pod.Spec.NodeName] && verdict.Marked(pod) && p.isServed(pod.UID)
-	return verdict.Node{Known: known, Trusted: trusted}
+	dead := p.Dead[pod.Spec.NodeName]
+	trusted := known && !dead && verdict.Marked(pod) && p.isServed(pod.UID)
+	return verdict.Node{Known: known, Trusted: trusted, Dead: dead}
 }
 
 // isServed says whether a pod is published as one that can be sent to.

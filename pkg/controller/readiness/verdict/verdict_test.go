@@ -96,6 +96,16 @@ func TestJudge(t *testing.T) {
 			want: Verdict{Out, GateNotTrue, "a/no", "Why", true, off, nil}},
 		{name: "condition false though nothing else is", pod: []change{ready("False"), container(corev1.ContainerStatus{Name: "app", Ready: true})},
 			want: Verdict{Out, NotReady, "", "TheReason", true, off, nil}},
+		{name: "init container at work", pod: []change{ready("False"), container(corev1.ContainerStatus{Name: "app", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "PodInitializing"}}}),
+			func(p *corev1.Pod) {
+				p.Status.InitContainerStatuses = []corev1.ContainerStatus{{Name: "setup", State: ended}, {Name: "migrate", State: waiting}}
+			}},
+			want: Verdict{Out, Initializing, "migrate", "CrashLoopBackOff", true, off, nil}},
+		{name: "not scheduled", pod: []change{ips(), condition("PodScheduled", "False")}, want: Verdict{Out, NoAddress, "", "Why", false, off, nil}},
+		{name: "no address while a container waits", pod: []change{ips(), container(corev1.ContainerStatus{Name: "app", State: waiting})},
+			want: Verdict{Out, NoAddress, "", "CrashLoopBackOff", false, off, nil}},
+		{name: "waits for the nodes", pod: []change{ready("False"), condition("ContainersReady", "True"), gate("signpost.dev/programmed")},
+			want: Verdict{In, Programming, "", "", true, Conditions{true, true, false}, nil}},
 		{name: "no condition", want: Verdict{Out, NotReady, "", "no Ready condition", true, off, nil}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
