@@ -26,6 +26,8 @@ type index struct {
 	nodes      nodes
 	// byZone has the Services that want hints by zone: they depend on all nodes.
 	byZone map[*serviceEntry]struct{}
+	// tellsPods is plan.Input's; it is set before all else.
+	tellsPods bool
 }
 
 type serviceEntry struct {
@@ -84,7 +86,7 @@ func (x *index) input(k key, now time.Time) (plan.Input, bool) {
 	if s == nil {
 		return plan.Input{}, false
 	}
-	in := plan.Input{Service: s.service, Pods: make([]*corev1.Pod, 0, len(s.pods)), Zones: map[string]string{}, Dead: map[string]bool{}, Since: s.since}
+	in := plan.Input{Service: s.service, Pods: make([]*corev1.Pod, 0, len(s.pods)), Zones: map[string]string{}, Dead: map[string]bool{}, TellsPods: x.tellsPods, Since: s.since}
 	s.since = nil
 	if plan.WantsZones(s.service) {
 		in.ZoneCPU = x.nodes.zoneCPU()

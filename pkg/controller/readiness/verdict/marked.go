@@ -11,6 +11,9 @@ type Node struct {
 	Trusted bool
 	// Dead: the node is taken to be dead.
 	Dead bool
+	// Untold: nobody tells a pod that waits when the nodes send to it, see Waits.
+	// That is so for all nodes or for none.
+	Untold bool
 }
 
 // Serves says whether the pod can be sent to: it is ready, or would be had the
@@ -21,7 +24,7 @@ type Node struct {
 // unready (kubernetes/kubernetes#105617). The pods answer as before; without
 // this all Services would be empty until each kubelet has looked after its pods.
 func Serves(pod *corev1.Pod, node Node) bool {
-	return IsReady(pod) || node.Trusted && Marked(pod) || !node.Dead && Waits(pod)
+	return IsReady(pod) || node.Trusted && Marked(pod) || !node.Untold && !node.Dead && Waits(pod)
 }
 
 // Marked says whether it was the node controller that made the pod unready. Only
