@@ -28,7 +28,7 @@ import (
 // Snapshot that is in force must be in it; and when all is done, all is claimed.
 func TestContainedClaimsNothingThatIsNot(t *testing.T) {
 	claims, lists := 0, 0
-	for seed := range uint64(400) {
+	for seed := range uint64(200) {
 		s := newStage(t, rand.New(rand.NewPCG(seed, 7)))
 		for range 300 {
 			s.act()
@@ -44,7 +44,7 @@ func TestContainedClaimsNothingThatIsNot(t *testing.T) {
 	if claims < 10000 || lists < 1000 {
 		t.Errorf("%d claims and %d lists prove little", claims, lists)
 	}
-	t.Logf("400 lives: %d claims checked, %d lists", claims, lists)
+	t.Logf("200 lives: %d claims checked, %d lists", claims, lists)
 }
 
 const stageSlices = 6

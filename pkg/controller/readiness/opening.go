@@ -94,7 +94,7 @@ func (w *wait) next(pod *corev1.Pod, s verdict.Standing, reached map[string]uint
 }
 
 func timedOut(after time.Duration, what string) *opening {
-	return &opening{corev1.ConditionTrue, reasonTimedOut, fmt.Sprintf("after %s %s", after.Round(time.Second), what)}
+	return &opening{corev1.ConditionTrue, reasonTimedOut, fmt.Sprintf("after %s %s", after.Round(100*time.Millisecond), what)}
 }
 
 // behind returns the nodes that have not programmed the pod, sorted.
