@@ -25,6 +25,7 @@ import (
 //	API server ── connection ──► watch cache ──► snapshots ──┬──► proxy ──► iptables
 //	                  │               │                      └──► dns   ──► port 53
 //	                  └───────────────┴──► leader: term of the controllers
+//	                     other nodes ◄──► peers ──┘
 //
 // cfg must be valid, and complete by FromEnvironment.
 func Run(ctx context.Context, cfg *v1alpha1.SignpostConfiguration, log *slog.Logger) error {
@@ -59,8 +60,14 @@ func Run(ctx context.Context, cfg *v1alpha1.SignpostConfiguration, log *slog.Log
 		cancel()
 		return errors.Join(err, group.Wait()) // what has been started must not be cut off
 	}
+	programmed := func() uint64 { return 0 } // nothing is said of what has been programmed
+	neighbours, err := startPeers(ctx, group, cfg, watched, programmed, log, registry)
+	if err != nil {
+		cancel()
+		return errors.Join(err, group.Wait())
+	}
 	if leads(cfg) {
-		l := &leader{cfg: cfg, conn: conn, shared: watched.Shared(), events: events, log: log, registerer: registry}
+		l := &leader{cfg: cfg, conn: conn, shared: watched.Shared(), events: events, neighbours: neighbours, log: log, registerer: registry}
 		l.peers = func() []string { return daemons(cfg, watched.Snapshot()) }
 		group.Go(func() error { return l.run(ctx) })
 	}

@@ -15,6 +15,7 @@ import (
 	"github.com/signpost-dev/signpost/pkg/controller/mirror"
 	"github.com/signpost-dev/signpost/pkg/controller/readiness"
 	"github.com/signpost-dev/signpost/pkg/controller/term"
+	"github.com/signpost-dev/signpost/pkg/peers"
 )
 
 // leader is what runs on one node at a time.
@@ -23,6 +24,7 @@ type leader struct {
 	conn       *connection
 	shared     cache.Cache
 	events     *events
+	neighbours *peers.Peers // nil: off
 	log        *slog.Logger
 	registerer prometheus.Registerer
 	// peers returns the nodes that run Signpost, as far as they are known.
@@ -143,7 +145,8 @@ func (l *leader) endpoints(termCache *termCache) ([]runner, error) {
 		if err != nil {
 			return nil, err
 		}
-		return []runner{controller.Run}, nil
+		run, err := l.withNodeFailure(controller)
+		return []runner{run}, err
 	}
 	teller, err := readiness.NewTeller(readiness.TellerOptions{
 		Client: l.conn.writer, Recorder: l.events, Conditions: l.cfg.Controllers.Readiness.ServiceConditions, Log: l.log,
@@ -156,7 +159,8 @@ func (l *leader) endpoints(termCache *termCache) ([]runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []runner{controller.Run, func(ctx context.Context) error { return teller.Run(ctx, controller) }}, nil
+	run, err := l.withNodeFailure(controller)
+	return []runner{run, func(ctx context.Context) error { return teller.Run(ctx, controller) }}, err
 }
 
 func (l *leader) mirror(termCache *termCache) (*mirror.Controller, error) {

@@ -56,6 +56,16 @@ controllers: {endpoints: {enabled: false}}
 	}
 }
 
+// TestOffWithoutQuotes: YAML takes the word for a boolean.
+func TestOffWithoutQuotes(t *testing.T) {
+	for _, off := range []string{"off", `"off"`} {
+		got, err := Parse([]byte(header + "controllers: {nodeFailure: " + off + "}"))
+		if err != nil || got.Controllers.NodeFailure != NodeFailureOff {
+			t.Errorf("%s is read as %q, %v", off, got.Controllers.NodeFailure, err)
+		}
+	}
+}
+
 func TestEveryFaultIsNamedWithItsPath(t *testing.T) {
 	for _, tt := range []struct{ name, file, want string }{
 		{"no type", "{}", `apiVersion: ""`},
@@ -80,6 +90,9 @@ func TestEveryFaultIsNamedWithItsPath(t *testing.T) {
 		{"slice size", header + "controllers: {endpointSlice: {maxEndpointsPerSlice: 1001}}", "controllers.endpointSlice.maxEndpointsPerSlice: 1001"},
 		{"mirrored addresses", header + "controllers: {endpointSliceMirroring: {maxEndpointsPerSubset: 0}}", "controllers.endpointSliceMirroring.maxEndpointsPerSubset: 0"},
 		{"batch", header + "controllers: {endpointSlice: {batchPeriod: -1s}}", "controllers.endpointSlice.batchPeriod: -1s"},
+		{"node failure", header + "controllers: {nodeFailure: slow}", `controllers.nodeFailure: "slow"`},
+		{"node failure on", header + "controllers: {nodeFailure: true}", "controllers.nodeFailure"},
+		{"peers", header + "peers: {port: 0}", "peers.port: 0"},
 		{"backend", header + "proxy: {backend: ebpf}", `proxy.backend: "ebpf"`},
 		{"bit", header + "proxy: {masqueradeBit: 32}", "proxy.masqueradeBit: 32"},
 		{"sync", header + "proxy: {syncPeriod: 0s}", "proxy.syncPeriod: 0s"},

@@ -26,6 +26,7 @@ func Default() *SignpostConfiguration {
 			EndpointSlice:          EndpointSliceController{Enabled: true, MaxEndpointsPerSlice: 100},
 			EndpointSliceMirroring: EndpointSliceMirroringController{Enabled: true, MaxEndpointsPerSubset: 1000},
 			Readiness:              ReadinessController{Enabled: true, ServiceConditions: true},
+			NodeFailure:            NodeFailureConservative,
 			Concurrency:            8,
 		},
 		Proxy: Proxy{
@@ -48,6 +49,7 @@ func Default() *SignpostConfiguration {
 			StubDomains: map[string][]string{},
 			Pods:        PodRecordsInsecure,
 		},
+		Peers:   Peers{Enabled: true, Port: 10263},
 		Health:  Health{BindAddress: "0.0.0.0:10256"},
 		Metrics: Metrics{BindAddress: "127.0.0.1:10249"},
 	}
