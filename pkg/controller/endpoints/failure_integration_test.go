@@ -126,21 +126,23 @@ func (w *cluster) watchNodes(mode evidence.Mode, r *rumours) (before func(contex
 func TestDeadNode(t *testing.T) {
 	w := newCluster(t)
 	r := &rumours{own: map[string]time.Time{}, others: map[string]time.Time{}}
-	r.alive("node-1", "node-2", "node-3", "node-4", "node-5")
+	r.alive("mortal-1", "mortal-2", "mortal-3", "mortal-4", "mortal-5")
+	w.node("mortal-1", "zone-a") // on which no other test has pods
+	w.node("mortal-2", "zone-b")
 	w.service("web")
 	var good, out []string
 	for i := range 40 {
-		node, zone := []string{"node-1", "node-2"}[i%2], []string{"zone-a", "zone-b"}[i%2]
+		node, zone := []string{"mortal-1", "mortal-2"}[i%2], []string{"zone-a", "zone-b"}[i%2]
 		p := w.pod("web", i, node)
 		good = append(good, both(p.Status.PodIP, zone)...)
-		if node == "node-1" {
+		if node == "mortal-1" {
 			out = append(out, "slice "+p.Status.PodIP+" zone-a", "endpoints "+p.Status.PodIP+" not ready")
 		} else {
 			out = append(out, both(p.Status.PodIP, zone)...)
 		}
 	}
-	w.renewed("node-1", 8*time.Second)
-	w.renewed("node-2", 8*time.Second)
+	w.renewed("mortal-1", 8*time.Second)
+	w.renewed("mortal-2", 8*time.Second)
 	small := func(o *endpoints.Options) { o.MaxEndpointsPerSlice = 10 }
 	before, stopWatch := w.watchNodes(evidence.Fast, r)
 	tm := w.startAfter(before, nil, small)
@@ -150,7 +152,7 @@ func TestDeadNode(t *testing.T) {
 
 	t.Log("silent for all, and no renewal: out, in as many writes as there are objects")
 	writes := tm.writes(t)
-	r.silent("node-1", 2800*time.Millisecond)
+	r.silent("mortal-1", 2800*time.Millisecond)
 	began := time.Now()
 	w.waitFor("web", out...)
 	t.Logf("3 s of silence were over 0.2 s after the beginning, the endpoints out after %v", time.Since(began).Round(time.Millisecond))
@@ -162,7 +164,7 @@ func TestDeadNode(t *testing.T) {
 	stopWatch()
 	tm.stop()
 	r.mu.Lock()
-	r.own["node-1"] = never
+	r.own["mortal-1"] = never
 	r.mu.Unlock()
 	before, _ = w.watchNodes(evidence.Fast, r)
 	tm = w.startAfter(before, nil, small)
@@ -173,7 +175,7 @@ func TestDeadNode(t *testing.T) {
 	w.waitFor("web", out...)
 
 	t.Log("a sign of life: back")
-	r.alive("node-1")
+	r.alive("mortal-1")
 	began = time.Now()
 	w.waitFor("web", good...)
 	t.Logf("the endpoints are back %v after the sign of life", time.Since(began).Round(time.Millisecond))
@@ -181,12 +183,12 @@ func TestDeadNode(t *testing.T) {
 
 	t.Log("most nodes silent at once: kept")
 	writes = tm.writes(t)
-	for _, n := range []string{"node-1", "node-2", "node-3"} {
+	for _, n := range []string{"mortal-1", "mortal-2", "mortal-3"} {
 		r.silent(n, 10*time.Second)
 	}
 	time.Sleep(3 * time.Second)
-	w.renewed("node-1", 0) // first, lest it be the only one with an old Lease
-	r.alive("node-2", "node-3")
+	w.renewed("mortal-1", 0) // first, lest it be the only one with an old Lease
+	r.alive("mortal-2", "mortal-3")
 	t.Log("one silent, but its Lease is renewed: kept")
 	time.Sleep(3 * time.Second)
 	if n := tm.writes(t) - writes; n != 0 {

@@ -10,7 +10,6 @@ import (
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/signpost-dev/signpost/pkg/controller/nodes/evidence"
@@ -42,9 +41,13 @@ func (w *Watcher) lookAt(ctx context.Context, suspects []evidence.Suspect) map[s
 	fresh := map[string]bool{}
 	for _, s := range due {
 		wg.Go(func() {
-			l := look{at: now, peers: w.options.Peers.About(ctx, s.Node), lease: w.lease(ctx, s.Node)}
+			l := look{at: now, peers: w.options.Peers.About(ctx, s.Node)}
+			l.lease, l.err = w.lease(ctx, s.Node)
 			mu.Lock()
 			defer mu.Unlock()
+			if l.err != nil && w.looks[s.Node].err == nil {
+				w.options.Log.Warn("the Lease of a silent node cannot be read: its endpoints stay as they are", "node", s.Node, "error", l.err)
+			}
 			w.looks[s.Node], fresh[s.Node] = l, true
 		})
 	}
@@ -53,23 +56,17 @@ func (w *Watcher) lookAt(ctx context.Context, suspects []evidence.Suspect) map[s
 }
 
 // lease reads the Lease of a node.
-func (w *Watcher) lease(ctx context.Context, node string) evidence.Lease {
+func (w *Watcher) lease(ctx context.Context, node string) (evidence.Lease, error) {
 	var l coordinationv1.Lease
 	err := w.options.Leases.Get(ctx, client.ObjectKey{Namespace: corev1.NamespaceNodeLease, Name: node}, &l)
-	switch {
-	case apierrors.IsNotFound(err):
-		return evidence.Lease{}
-	case err != nil:
-		w.options.Log.Warn("the Lease of a silent node cannot be read: its endpoints stay as they are", "node", node, "error", err)
-		return evidence.Lease{}
-	case l.Spec.RenewTime == nil:
-		return evidence.Lease{}
+	if err != nil || l.Spec.RenewTime == nil {
+		return evidence.Lease{}, err
 	}
 	out := evidence.Lease{Known: true, Version: l.ResourceVersion, Renewed: l.Spec.RenewTime.Time}
 	if seconds := l.Spec.LeaseDurationSeconds; seconds != nil {
 		out.Duration = time.Duration(*seconds) * time.Second
 	}
-	return out
+	return out, nil
 }
 
 // askAboutUnknown asks others about some of the nodes that this one has never

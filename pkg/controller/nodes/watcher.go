@@ -88,6 +88,7 @@ type look struct {
 	at    time.Time
 	peers []evidence.Opinion
 	lease evidence.Lease
+	err   error // of reading the Lease
 }
 
 // New returns a Watcher for one Run. It may be called any number of times with
