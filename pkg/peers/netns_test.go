@@ -178,8 +178,9 @@ func (n *rigNode) read() report {
 }
 
 // within waits until ok, and returns how long that took.
-func (r *rig) within(limit time.Duration, what string, ok func() bool) time.Duration {
+func (r *rig) within(what string, ok func() bool) time.Duration {
 	r.Helper()
+	const limit = 15 * time.Second
 	began := time.Now()
 	for !ok() {
 		if time.Since(began) > limit {
@@ -226,11 +227,11 @@ func TestDeathAndPartition(t *testing.T) {
 		}
 		return true
 	}
-	r.within(15*time.Second, "all hear each other", all)
+	r.within("all hear each other", all)
 
 	t.Log("c's link goes down, as if its machine were off")
 	r.router("ip", "link", "set", "pod3", "down")
-	took := r.within(15*time.Second, "a and b have heard nothing of c for 3 s, and tell each other", func() bool {
+	took := r.within("a and b have heard nothing of c for 3 s, and tell each other", func() bool {
 		return r.hears("a", "c").Silence >= 3*time.Second && r.isTold("a", "c", "b").Silence >= 3*time.Second
 	})
 	if took < 2*time.Second {
@@ -241,7 +242,7 @@ func TestDeathAndPartition(t *testing.T) {
 	}
 	r.router("ip", "link", "set", "pod3", "up")
 	r.router("ip", "route", "replace", r.addrs["c"].String(), "dev", "pod3")
-	r.within(15*time.Second, "all hear each other again", all)
+	r.within("all hear each other again", all)
 
 	t.Log("c's daemon ends: its kernel says so, and that is a sign of life")
 	r.nodes["c"].stop()
@@ -249,22 +250,22 @@ func TestDeathAndPartition(t *testing.T) {
 
 	t.Log("then c's link goes down: no daemon, no kernel")
 	r.router("ip", "link", "set", "pod3", "down")
-	r.within(15*time.Second, "c is silent", func() bool { return is("a", "c", Silent) && is("b", "c", Silent) })
+	r.within("c is silent", func() bool { return is("a", "c", Silent) && is("b", "c", Silent) })
 	r.router("ip", "link", "set", "pod3", "up")
 	r.router("ip", "route", "replace", r.addrs["c"].String(), "dev", "pod3")
 	r.start(r.lab.Pod("c"))
-	r.within(15*time.Second, "all hear each other again", all)
+	r.within("all hear each other again", all)
 
 	t.Log("a and b are cut off from each other, and c hears both")
 	for _, ends := range [][2]string{{"a", "b"}, {"b", "a"}} {
 		r.router("iptables", "-A", "FORWARD", "-s", r.addrs[ends[0]].String(), "-d", r.addrs[ends[1]].String(), "-j", "DROP")
 	}
-	r.within(15*time.Second, "a and b are silent for each other, and c contradicts", func() bool {
+	r.within("a and b are silent for each other, and c contradicts", func() bool {
 		return r.hears("a", "b").Silence >= 3*time.Second && told("a", "b", "c", Alive) &&
 			r.hears("b", "a").Silence >= 3*time.Second && told("b", "a", "c", Alive)
 	})
 	r.router("iptables", "-F", "FORWARD")
-	r.within(15*time.Second, "all hear each other again", all)
+	r.within("all hear each other again", all)
 }
 
 // TestFirewall: a port that is dropped from the beginning is not silence.
@@ -287,7 +288,7 @@ func TestFirewall(t *testing.T) {
 		r.start(p)
 		defer r.nodes[p.Name].stop()
 	}
-	r.within(15*time.Second, "both work", func() bool {
+	r.within("both work", func() bool {
 		_, a := r.nodes["a"].read().Opinions["b"]
 		_, b := r.nodes["b"].read().Opinions["a"]
 		return a && b

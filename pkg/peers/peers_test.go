@@ -246,3 +246,27 @@ func TestReplyWithAnotherNonceIsNoSign(t *testing.T) {
 	_ = liar.Close()
 	wg.Wait()
 }
+
+// BenchmarkProbe is a probe and its answer, both ends of it.
+func BenchmarkProbe(b *testing.B) {
+	m, err := newMetrics(prometheus.NewRegistry(), func() map[State]int { return nil })
+	if err != nil {
+		b.Fatal(err)
+	}
+	ls := newListeners(Options{Watermark: func() uint64 { return 1 }}, m, nil)
+	at, err := listen(b.Context(), netip.MustParseAddrPort("127.0.0.1:0"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	ls.open[netip.IPv4Unspecified()] = at
+	ls.readers.Go(func() { ls.answer(at) })
+	l := newLine(at.LocalAddr().(*net.UDPAddr).AddrPort())
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, ok := l.exchange(b.Context(), message{kind: kindProbe}); !ok {
+			b.Fatal("no answer")
+		}
+	}
+	l.close()
+	ls.close()
+}

@@ -213,7 +213,7 @@ func (f *fleet) freeze(m *member) {
 	f.t.Helper()
 	m.lives(false)
 	m.way.shut()
-	f.router("ip", "link", "set", m.link, "down")
+	f.ip("link", "set", m.link, "down")
 }
 
 func (f *fleet) thaw(m *member) {
@@ -223,9 +223,10 @@ func (f *fleet) thaw(m *member) {
 	m.lives(true)
 }
 
-func (f *fleet) router(name string, args ...string) {
+// ip runs the program where all packets come by.
+func (f *fleet) ip(args ...string) {
 	f.t.Helper()
-	if _, err := f.lab.Node.Command(f.t.Context(), "", name, args...); err != nil {
+	if _, err := f.lab.Node.Command(f.t.Context(), "", "ip", args...); err != nil {
 		f.t.Fatal(err)
 	}
 }
@@ -320,7 +321,7 @@ func TestNodeFailure(t *testing.T) {
 	time.Sleep(3 * time.Second)
 
 	t.Log("a link goes down, and its node's kubelet reaches the API server: a contradiction, once the Lease is renewed")
-	f.router("ip", "link", "set", follower.link, "down")
+	f.ip("link", "set", follower.link, "down")
 	time.Sleep(8 * time.Second)
 	f.stayReady(5*time.Second, "its Lease is renewed", all...)
 	f.thawLink(follower)
@@ -338,6 +339,6 @@ func TestNodeFailure(t *testing.T) {
 
 func (f *fleet) thawLink(m *member) {
 	f.t.Helper()
-	f.router("ip", "link", "set", m.link, "up")
-	f.router("ip", "route", "replace", m.ns.Addrs[0].String(), "dev", m.link)
+	f.ip("link", "set", m.link, "up")
+	f.ip("route", "replace", m.ns.Addrs[0].String(), "dev", m.link)
 }

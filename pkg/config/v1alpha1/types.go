@@ -91,7 +91,8 @@ const (
 	NodeFailureConservative NodeFailure = "conservative"
 	// NodeFailureFast wants another node to say the same, and a Lease that has not
 	// been renewed since; or, of no other node, one that is older than 11 s. A node
-	// whose network is away for some seconds is out for so long.
+	// whose network is away, or whose daemon hangs, is out until its Lease is
+	// renewed: 10 s at most.
 	NodeFailureFast NodeFailure = "fast"
 )
 
