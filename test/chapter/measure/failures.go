@@ -43,7 +43,7 @@ func (f figures) leader(ctx context.Context, b *trial.Bench) error {
 			if err != nil {
 				return err
 			}
-			fmt.Printf("leader: %v of %s, next is %s: next publication after %v; longest time between two before: %v; %d publications, all as the pods are\n",
+			fmt.Printf("leader: %v of %s, next is %s: longest time without a publication %v, before %v; %d publications, all as the pods are\n",
 				signal, h.From, h.To, micro(h.After), micro(h.Before), h.Changes)
 		}
 	}

@@ -20,6 +20,7 @@ const (
 	leaderLease = "signpost"
 	daemonLabel = "k8s-app=signpost"
 	leaderLimit = 90 * time.Second
+	settled     = 5 * time.Second
 )
 
 // HandOver is what came of the end of the leader while pods changed their
@@ -27,7 +28,7 @@ const (
 type HandOver struct {
 	From, To string
 	// Before is the longest time between two publications in the ten seconds
-	// before, After the time from the end to the first one of the next leader.
+	// before the end, After the longest one since.
 	Before, After time.Duration
 	// Changes is how many publications were seen in all.
 	Changes int
@@ -36,6 +37,9 @@ type HandOver struct {
 // HandOver ends the leader, by SIGTERM or by SIGKILL, and waits until what is
 // published is what the pods are: each of them once.
 func (b *Bench) HandOver(ctx context.Context, signal syscall.Signal) (h HandOver, err error) {
+	if err := b.fresh(ctx); err != nil {
+		return h, err
+	}
 	if h.From, err = b.leader(ctx); err != nil {
 		return h, err
 	}
@@ -64,27 +68,47 @@ func (b *Bench) HandOver(ctx context.Context, signal syscall.Signal) (h HandOver
 		err = b.follow(ctx, &h, watch, ended)
 	}
 	time.Sleep(after)
+	now, told := time.Now(), watch.All()
 	if err = errors.Join(err, calm()); err != nil {
 		return h, err
 	}
-	told := watch.All()
 	h.Changes = len(told)
-	for i := 1; i < len(told) && told[i].At.Before(ended); i++ {
-		if told[i-1].At.After(ended.Add(-before)) {
-			h.Before = max(h.Before, told[i].At.Sub(told[i-1].At))
-		}
-	}
+	h.Before, h.After = longest(told, ended.Add(-before), ended), longest(told, ended, now)
 	return h, lab.Eventually(ctx, startWait, func() error { return b.sameAsPods(ctx) })
 }
 
-// follow waits for another leader, or the same one's next process, and for its
-// first publication.
+// fresh replaces the daemons' pods, so that the kubelet does not make one wait
+// because it has ended before.
+func (b *Bench) fresh(ctx context.Context) error {
+	if _, err := b.Kubectl(ctx, "rollout", "restart", "-n", system, "daemonset/signpost"); err != nil {
+		return err
+	}
+	_, err := b.Kubectl(ctx, "rollout", "status", "-n", system, "daemonset/signpost", "--timeout="+leaderLimit.String())
+	if err != nil {
+		return err
+	}
+	// The last one to come may be next in line only in a moment.
+	return pause(ctx, settled)
+}
+
+// longest is the longest time without a change between from and to.
+func longest(told []lab.Change, from, to time.Time) (gap time.Duration) {
+	last := from
+	for _, c := range told {
+		if c.At.After(last) && c.At.Before(to) {
+			gap = max(gap, c.At.Sub(last))
+			last = c.At
+		}
+	}
+	return max(gap, to.Sub(last))
+}
+
+// follow waits for the first publication after the leader's end, and says who
+// leads then.
 func (b *Bench) follow(ctx context.Context, h *HandOver, watch *lab.Changes, ended time.Time) error {
-	var first time.Time
 	err := lab.Eventually(ctx, leaderLimit, func() error {
 		for _, c := range watch.All() {
-			if c.At.After(ended) {
-				first = c.At
+			if c.At.After(ended.Add(time.Second)) {
 				return nil
 			}
 		}
@@ -93,7 +117,6 @@ func (b *Bench) follow(ctx context.Context, h *HandOver, watch *lab.Changes, end
 	if err != nil {
 		return err
 	}
-	h.After = first.Sub(ended)
 	h.To, err = b.leader(ctx)
 	return err
 }
