@@ -138,6 +138,7 @@ func (l *leader) endpoints(termCache *termCache) ([]runner, error) {
 		Concurrency:          l.cfg.Controllers.Concurrency,
 		Registerer:           l.registerer,
 		Recorder:             l.events,
+		Observer:             nil,
 		Log:                  l.log,
 	}
 	if !l.cfg.Controllers.Readiness.Enabled {
