@@ -59,8 +59,8 @@ func (f figures) freeze(ctx context.Context, b *trial.Bench) error {
 		if err != nil {
 			return err
 		}
-		fmt.Printf("freeze: %s: no endpoint of it after %v, last failed connection %v after its death, endpoints back %v after its return: %v %v\n",
-			fr.Node, micro(fr.Left), micro(fr.LastFailed), micro(fr.Back), fr.HTTP, fr.HTTP.Reasons())
+		fmt.Printf("freeze: %s: no endpoint of it after %v, last failed connection %v after its death (%d of them after the endpoints had left), endpoints back %v after its return: %v %v\n",
+			fr.Node, micro(fr.Left), micro(fr.LastFailed), fr.Late, micro(fr.Back), fr.HTTP, fr.HTTP.Reasons())
 	}
 	return nil
 }

@@ -19,6 +19,9 @@ type Frozen struct {
 	// published as ready, LastFailed until the last connection that failed was
 	// begun. Both are zero if that did not happen.
 	Left, LastFailed time.Duration
+	// Late counts the failed ones that were begun more than a second after Left:
+	// by ports whose half-open connections the kernel still has in its table.
+	Late int
 	// HTTP is what was asked from another node.
 	HTTP Tally
 	// Back is the time from the node's return until its endpoints were ready
@@ -65,6 +68,11 @@ func (b *Bench) Freeze(ctx context.Context, rate float64) (f Frozen, err error) 
 	}
 	shots, stopErr := probe.Stop()
 	f.HTTP = Count(shots)
+	for _, s := range f.HTTP.Failed {
+		if s.Begin.After(died.Add(f.Left + time.Second)) {
+			f.Late++
+		}
+	}
 	// Whatever happened, nobody else could use the cluster without its node.
 	returned := time.Now()
 	if thawErr := b.Thaw(context.WithoutCancel(ctx), number); err == nil {
