@@ -25,6 +25,7 @@ import (
 //	API server ── connection ──► watch cache ──► snapshots ──┬──► proxy ──► iptables
 //	                  │               │                      └──► dns   ──► port 53
 //	                  └───────────────┴──► leader: term of the controllers
+//	                     other nodes ◄──► peers ──┘
 //
 // cfg must be valid, and complete by FromEnvironment.
 func Run(ctx context.Context, cfg *v1alpha1.SignpostConfiguration, log *slog.Logger) error {
@@ -61,10 +62,15 @@ func Run(ctx context.Context, cfg *v1alpha1.SignpostConfiguration, log *slog.Log
 	}
 	watermark := watermarkOf(watched, serves.inForce)
 	registry.MustRegister(watermarkGauge(watermark))
+	neighbours, err := startPeers(ctx, group, cfg, watched, watermark, log, registry)
+	if err != nil {
+		cancel()
+		return errors.Join(err, group.Wait())
+	}
 	if leads(cfg) {
-		l := &leader{cfg: cfg, conn: conn, shared: watched.Shared(), events: events, log: log, registerer: registry}
+		l := &leader{cfg: cfg, conn: conn, shared: watched.Shared(), events: events, neighbours: neighbours, log: log, registerer: registry}
 		l.peers = func() []string { return daemons(cfg, watched.Snapshot()) }
-		l.addresses = func() map[string]netip.Addr { return addresses(cfg, watched.Snapshot()) }
+		l.addresses = func() map[string]netip.Addr { return addresses(nameServerOf(cfg, watched.Snapshot())) }
 		group.Go(func() error { return l.run(ctx) })
 	}
 	group.Go(func() error { return watched.Run(ctx) })

@@ -5,7 +5,6 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
-	"github.com/signpost-dev/signpost/pkg/config/v1alpha1"
 	"github.com/signpost-dev/signpost/pkg/controller/readiness"
 	"github.com/signpost-dev/signpost/pkg/model"
 	"github.com/signpost-dev/signpost/pkg/watchcache"
@@ -39,14 +38,14 @@ func watermarkGauge(watermark func() uint64) prometheus.Collector {
 // ask the nodes none is.
 func (l *leader) opensGates() bool {
 	c := &l.cfg.Controllers
-	return c.Readiness.Enabled && c.Readiness.Gate.Enabled && c.EndpointSlice.Enabled && l.watermarks != nil
+	return c.Readiness.Enabled && c.Readiness.Gate.Enabled && c.EndpointSlice.Enabled && l.neighbours != nil
 }
 
 func (l *leader) gate() (*readiness.Gate, error) {
 	c := &l.cfg.Controllers.Readiness.Gate
 	return readiness.NewGate(readiness.GateOptions{
 		Client:     l.conn.writer,
-		Watermarks: l.watermarks,
+		Watermarks: l.neighbours,
 		Nodes:      l.addresses,
 		Wanted:     c.Wanted,
 		Timeout:    c.Timeout.Duration,
@@ -55,21 +54,18 @@ func (l *leader) gate() (*readiness.Gate, error) {
 	})
 }
 
-// addresses returns where to ask the nodes on which Signpost runs. Of a node with
-// addresses of both families all take the same one.
-func addresses(cfg *v1alpha1.SignpostConfiguration, s *model.Snapshot) map[string]netip.Addr {
-	if !cfg.DNS.Enabled || s == nil {
-		return nil
-	}
-	svc := s.Services.Get(nameServer(&cfg.DNS))
-	if svc == nil {
-		return nil
-	}
+// addresses returns where to ask the nodes that are behind the name server's
+// Service; none if that is nil. Of the addresses of both families all nodes have to
+// take the same.
+func addresses(svc *model.Service) map[string]netip.Addr {
 	out := map[string]netip.Addr{}
+	if svc == nil {
+		return out
+	}
 	for _, g := range svc.Groups {
 		for i := range g.Endpoints {
 			e := &g.Endpoints[i]
-			if has, known := out[e.Node]; e.Node != "" && (!known || e.Addr.Less(has)) {
+			if was, known := out[e.Node]; e.Node != "" && (!known || e.Addr.Less(was)) {
 				out[e.Node] = e.Addr
 			}
 		}

@@ -16,6 +16,7 @@ import (
 	"github.com/signpost-dev/signpost/pkg/controller/mirror"
 	"github.com/signpost-dev/signpost/pkg/controller/readiness"
 	"github.com/signpost-dev/signpost/pkg/controller/term"
+	"github.com/signpost-dev/signpost/pkg/peers"
 )
 
 // leader is what runs on one node at a time.
@@ -24,12 +25,11 @@ type leader struct {
 	conn       *connection
 	shared     cache.Cache
 	events     *events
+	neighbours *peers.Peers // nil: off
 	log        *slog.Logger
 	registerer prometheus.Registerer
 	// peers returns the nodes that run Signpost, as far as they are known.
 	peers func() []string
-	// watermarks asks nodes how far they are; nil if they cannot be asked.
-	watermarks readiness.Watermarks
 	// addresses are those of the nodes that run Signpost, as far as they are known.
 	addresses func() map[string]netip.Addr
 	// warm is the cache of a term to come, or nil. Only the goroutine that
@@ -172,7 +172,11 @@ func (l *leader) endpoints(termCache *termCache) ([]runner, error) {
 	if err != nil {
 		return nil, err
 	}
-	out := []runner{controller.Run}
+	run, err := l.withNodeFailure(controller)
+	if err != nil {
+		return nil, err
+	}
+	out := []runner{run}
 	for _, run := range followers {
 		out = append(out, func(ctx context.Context) error { return run(ctx, controller) })
 	}

@@ -56,6 +56,16 @@ controllers: {endpoints: {enabled: false}}
 	}
 }
 
+// TestOffWithoutQuotes: YAML takes the word for a boolean.
+func TestOffWithoutQuotes(t *testing.T) {
+	for _, off := range []string{"off", `"off"`} {
+		got, err := Parse([]byte(header + "controllers: {nodeFailure: " + off + "}"))
+		if err != nil || got.Controllers.NodeFailure != NodeFailureOff {
+			t.Errorf("%s is read as %q, %v", off, got.Controllers.NodeFailure, err)
+		}
+	}
+}
+
 func TestEveryFaultIsNamedWithItsPath(t *testing.T) {
 	for _, tt := range []struct{ name, file, want string }{
 		{"no type", "{}", `apiVersion: ""`},
@@ -85,6 +95,9 @@ func TestEveryFaultIsNamedWithItsPath(t *testing.T) {
 		{"gate number as text", header + "controllers: {readiness: {gate: {nodes: '3'}}}", `controllers.readiness.gate.nodes: "3"`},
 		{"gate number", header + "controllers: {readiness: {gate: {nodes: 0}}}", "controllers.readiness.gate.nodes: 0"},
 		{"gate timeout", header + "controllers: {readiness: {gate: {timeout: 0s}}}", "controllers.readiness.gate.timeout: 0s"},
+		{"node failure", header + "controllers: {nodeFailure: slow}", `controllers.nodeFailure: "slow"`},
+		{"node failure on", header + "controllers: {nodeFailure: true}", "controllers.nodeFailure"},
+		{"peers", header + "peers: {port: 0}", "peers.port: 0"},
 		{"backend", header + "proxy: {backend: ebpf}", `proxy.backend: "ebpf"`},
 		{"bit", header + "proxy: {masqueradeBit: 32}", "proxy.masqueradeBit: 32"},
 		{"sync", header + "proxy: {syncPeriod: 0s}", "proxy.syncPeriod: 0s"},

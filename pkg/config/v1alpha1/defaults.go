@@ -30,6 +30,7 @@ func Default() *SignpostConfiguration {
 				Enabled: true, ServiceConditions: true,
 				Gate: ReadinessGate{Enabled: true, Nodes: intstr.FromString("100%"), Timeout: seconds(30)},
 			},
+			NodeFailure: NodeFailureConservative,
 			Concurrency: 8,
 		},
 		Proxy: Proxy{
@@ -52,6 +53,7 @@ func Default() *SignpostConfiguration {
 			StubDomains: map[string][]string{},
 			Pods:        PodRecordsInsecure,
 		},
+		Peers:   Peers{Enabled: true, Port: 10263},
 		Health:  Health{BindAddress: "0.0.0.0:10256"},
 		Metrics: Metrics{BindAddress: "127.0.0.1:10249"},
 	}

@@ -1,6 +1,8 @@
 package v1alpha1
 
 import (
+	"encoding/json"
+
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
@@ -23,6 +25,7 @@ type SignpostConfiguration struct {
 	Controllers      Controllers      `json:"controllers"`
 	Proxy            Proxy            `json:"proxy"`
 	DNS              DNS              `json:"dns"`
+	Peers            Peers            `json:"peers"`
 	Health           Health           `json:"health"`
 	Metrics          Metrics          `json:"metrics"`
 }
@@ -68,8 +71,44 @@ type Controllers struct {
 	EndpointSlice          EndpointSliceController          `json:"endpointSlice"`
 	EndpointSliceMirroring EndpointSliceMirroringController `json:"endpointSliceMirroring"`
 	Readiness              ReadinessController              `json:"readiness"`
+	// NodeFailure says when the endpoints of a node that is dead are taken out.
+	NodeFailure NodeFailure `json:"nodeFailure"`
 	// Concurrency is how many Services are worked on at once, 1 to 100.
 	Concurrency int `json:"concurrency"`
+}
+
+// NodeFailure is how much evidence it takes for a node to be dead, beyond that
+// other nodes hear nothing of it for 3 s. It needs Peers and DNS, by which the nodes
+// find each other. If more than a third of the nodes are silent at once, nothing
+// is taken out.
+type NodeFailure string
+
+// The choices.
+const (
+	// NodeFailureOff waits until the node controller marks the pods, after 50 s.
+	NodeFailureOff NodeFailure = "off"
+	// NodeFailureConservative wants another node to say the same, and a Lease of
+	// the node that is older than 20 s: half of what it is good for.
+	NodeFailureConservative NodeFailure = "conservative"
+	// NodeFailureFast wants another node to say the same, and a Lease that has not
+	// been renewed since; or, of no other node, one that is older than 11 s. A node
+	// whose network is away, or whose daemon hangs, is out until its Lease is
+	// renewed: 10 s at most.
+	NodeFailureFast NodeFailure = "fast"
+)
+
+// UnmarshalJSON also takes false, which is what YAML makes of off without quotes.
+func (f *NodeFailure) UnmarshalJSON(b []byte) error {
+	if string(b) == "false" {
+		*f = NodeFailureOff
+		return nil
+	}
+	var s string
+	if err := json.Unmarshal(b, &s); err != nil {
+		return err
+	}
+	*f = NodeFailure(s)
+	return nil
 }
 
 // EndpointsController configures the controller of Endpoints objects.
@@ -200,6 +239,15 @@ type DNS struct {
 	// StubDomains maps a domain to the servers, host[:port], for names in it.
 	StubDomains map[string][]string `json:"stubDomains"`
 	Pods        PodRecords          `json:"pods"`
+}
+
+// Peers configures how the daemons of the nodes talk to each other.
+type Peers struct {
+	// Enabled false makes this node neither answer nor ask.
+	Enabled bool `json:"enabled"`
+	// Port is the UDP port on the nodes' own addresses, 1 to 65535, the same on
+	// all nodes.
+	Port int `json:"port"`
 }
 
 // Health configures the server of /livez and /readyz.

@@ -27,8 +27,12 @@ func (c *SignpostConfiguration) Validate() []error {
 	}
 	v.between("controllers.endpointSliceMirroring.maxEndpointsPerSubset", c.Controllers.EndpointSliceMirroring.MaxEndpointsPerSubset, 1, 1000)
 	v.gate(&c.Controllers.Readiness.Gate)
+	if !slices.Contains([]NodeFailure{NodeFailureOff, NodeFailureConservative, NodeFailureFast}, c.Controllers.NodeFailure) {
+		v.add("controllers.nodeFailure", "%q is not one of off, conservative and fast", c.Controllers.NodeFailure)
+	}
 	v.proxy(&c.Proxy)
 	v.dns(&c.DNS)
+	v.between("peers.port", c.Peers.Port, 1, 65535)
 	v.hostPort("health.bindAddress", c.Health.BindAddress)
 	if c.Metrics.BindAddress != "" {
 		v.hostPort("metrics.bindAddress", c.Metrics.BindAddress)

@@ -71,6 +71,16 @@ func (c *Controller) nodeChanged(_, is *corev1.Node, _ bool) {
 }
 func (c *Controller) nodeDeleted(was *corev1.Node) { c.requeue(c.index.deleteNode(was.Name)) }
 
+// SetDead is told of all nodes that are dead, each with the reason in words: their
+// endpoints leave, whatever the node controller says, until it is told otherwise.
+// The reason of a node should not change while it is dead. It may be called at any
+// time, also before Run, and from anywhere; it does not block.
+func (c *Controller) SetDead(nodes map[string]string) {
+	died, back := c.index.setFailed(nodes)
+	c.requeue(died)
+	c.requeue(back)
+}
+
 // requeue lets additions wait for each other, but not removals for anything.
 func (c *Controller) requeue(a affected) {
 	for _, k := range a.keys {

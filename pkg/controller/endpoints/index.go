@@ -86,7 +86,7 @@ func (x *index) input(k key, now time.Time) (plan.Input, bool) {
 	if s == nil {
 		return plan.Input{}, false
 	}
-	in := plan.Input{Service: s.service, Pods: make([]*corev1.Pod, 0, len(s.pods)), Zones: map[string]string{}, Dead: map[string]bool{}, TellsPods: x.tellsPods, Since: s.since}
+	in := plan.Input{Service: s.service, Pods: make([]*corev1.Pod, 0, len(s.pods)), Zones: map[string]string{}, Dead: map[string]bool{}, Failed: map[string]string{}, TellsPods: x.tellsPods, Since: s.since}
 	s.since = nil
 	if plan.WantsZones(s.service) {
 		in.ZoneCPU = x.nodes.zoneCPU()
@@ -96,8 +96,12 @@ func (x *index) input(k key, now time.Time) (plan.Input, bool) {
 		name := p.pod.Spec.NodeName
 		if n, exists := x.nodes.byName[name]; exists {
 			in.Zones[name] = n.zone
-			if x.nodes.dead(n, now) {
+			why, failed := x.nodes.failed[name]
+			if failed || x.nodes.dead(n, now) {
 				in.Dead[name] = true
+			}
+			if failed {
+				in.Failed[name] = why
 			}
 		}
 	}

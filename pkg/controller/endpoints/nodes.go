@@ -26,6 +26,9 @@ type nodes struct {
 	pods   map[string]map[*podEntry]struct{}
 	// silent is how many of byName are.
 	silent int
+	// failed are the nodes that are dead by other evidence than the node
+	// controller's, with the reason. They need not be in byName.
+	failed map[string]string
 	topology
 }
 
@@ -169,6 +172,29 @@ func (x *index) markedEverywhere(was bool, to map[*serviceEntry]struct{}) {
 	for name := range x.nodes.pods {
 		x.nodes.services(name, to, isMarked)
 	}
+}
+
+// setFailed takes in which nodes are dead by other evidence than the node
+// controller's, which is faster than that, and returns the Services of the pods on
+// those that died, and on those that are back.
+func (x *index) setFailed(failed map[string]string) (died, back affected) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	was := x.nodes.failed
+	x.nodes.failed = failed
+	return affected{keys: x.nodes.servicesIn(failed, was), removes: true}, affected{keys: x.nodes.servicesIn(was, failed)}
+}
+
+// servicesIn returns the Services of all pods on nodes that are in one and not in
+// the other.
+func (ns *nodes) servicesIn(these, others map[string]string) []key {
+	touched := map[*serviceEntry]struct{}{}
+	for name := range these {
+		if _, both := others[name]; !both {
+			ns.services(name, touched, func(*podEntry) bool { return true })
+		}
+	}
+	return keysOf(touched)
 }
 
 // services adds those of the pods on a node that which wants.

@@ -49,8 +49,8 @@ func (x *index) standing(pods []*corev1.Pod, now time.Time) (map[types.UID]verdi
 			continue
 		}
 		p := ns.pods[pod.Name]
-		n, exists := x.nodes.byName[p.pod.Spec.NodeName]
-		out[pod.UID] = verdict.Standing{Dead: exists && x.nodes.dead(n, now)}
+		exists, dead := x.nodes.fate(p.pod.Spec.NodeName, now)
+		out[pod.UID] = verdict.Standing{Dead: exists && dead}
 		for s := range p.services {
 			services[s.key] = selecting{s.service, append(services[s.key].pods, p.pod)}
 		}
@@ -63,6 +63,14 @@ func (x *index) standing(pods []*corev1.Pod, now time.Time) (map[types.UID]verdi
 func (c *Controller) Alive(name string) bool {
 	c.index.mu.Lock()
 	defer c.index.mu.Unlock()
-	n, exists := c.index.nodes.byName[name]
-	return exists && !c.index.nodes.dead(n, time.Now())
+	exists, dead := c.index.nodes.fate(name, time.Now())
+	return exists && !dead
+}
+
+// fate says whether there is a Node of that name, and whether it is taken to be
+// dead, by whatever evidence.
+func (ns *nodes) fate(name string, now time.Time) (exists, dead bool) {
+	n, exists := ns.byName[name]
+	_, failed := ns.failed[name]
+	return exists, failed || exists && ns.dead(n, now)
 }

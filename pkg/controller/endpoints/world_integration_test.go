@@ -219,8 +219,9 @@ func both(ip, zone string) []string {
 
 // term is a running controller.
 type term struct {
-	registry *prometheus.Registry
-	stop     func()
+	registry   *prometheus.Registry
+	controller *endpoints.Controller
+	stop       func()
 }
 
 // startCache starts a cache, and returns it with what stops it and waits.
@@ -248,6 +249,12 @@ func sharedOptions() cache.Options {
 // start starts a controller with caches of its own, unless shared is given.
 func (w *cluster) start(shared cache.Cache, change ...func(*endpoints.Options)) *term {
 	w.Helper()
+	return w.startAfter(nil, shared, change...)
+}
+
+// startAfter is start, with something to do before the controller runs.
+func (w *cluster) startAfter(before func(context.Context, *endpoints.Controller), shared cache.Cache, change ...func(*endpoints.Options)) *term {
+	w.Helper()
 	stopShared := func() {}
 	if shared == nil {
 		shared, stopShared = w.startCache(sharedOptions())
@@ -266,8 +273,12 @@ func (w *cluster) start(shared cache.Cache, change ...func(*endpoints.Options)) 
 	if err != nil {
 		w.Fatal(err)
 	}
+	tm.controller = c
 	ctx, cancel := context.WithCancel(context.Background())
 	var g errgroup.Group
+	if before != nil {
+		before(ctx, c)
+	}
 	g.Go(func() error { return c.Run(ctx) })
 	stopped := false
 	tm.stop = func() {

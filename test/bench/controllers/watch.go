@@ -11,6 +11,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/signpost-dev/signpost/test/bench/world"
 )
 
 // watcher sees what is published.
@@ -30,7 +32,7 @@ type watcher struct {
 }
 
 // watch begins to watch what is published in the namespace. Call stop in the end.
-func (w *world) watch(ctx context.Context) (*watcher, error) {
+func (w *cluster) watch(ctx context.Context) (*watcher, error) {
 	slices, err := w.watchFromNow(ctx, &discoveryv1.EndpointSliceList{})
 	if err != nil {
 		return nil, err
@@ -43,7 +45,7 @@ func (w *world) watch(ctx context.Context) (*watcher, error) {
 		slices.Stop()
 		return nil, err
 	}
-	o := &watcher{slices: slices, endpoints: endpoints, pods: len(w.pods), ready: map[string]bool{}, seen: map[string]time.Time{}}
+	o := &watcher{slices: slices, endpoints: endpoints, pods: len(w.Pods), ready: map[string]bool{}, seen: map[string]time.Time{}}
 	o.done.Go(o.readSlices)
 	o.done.Go(func() {
 		for range endpoints.ResultChan() {
@@ -57,11 +59,11 @@ func (w *world) watch(ctx context.Context) (*watcher, error) {
 
 // watchFromNow lists, which the server can do at once whatever its cache has, and
 // watches from there on.
-func (w *world) watchFromNow(ctx context.Context, list client.ObjectList) (watch.Interface, error) {
-	if err := w.List(ctx, list, client.InNamespace(namespace)); err != nil {
+func (w *cluster) watchFromNow(ctx context.Context, list client.ObjectList) (watch.Interface, error) {
+	if err := w.List(ctx, list, client.InNamespace(world.Namespace)); err != nil {
 		return nil, err
 	}
-	return w.Watch(ctx, list, client.InNamespace(namespace), &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: list.GetResourceVersion()}})
+	return w.Watch(ctx, list, client.InNamespace(world.Namespace), &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: list.GetResourceVersion()}})
 }
 
 func (o *watcher) stop() {

@@ -54,6 +54,9 @@ func TestExplain(t *testing.T) {
 				w.Dead = map[string]bool{w.Pods[0].Spec.NodeName: true}
 			},
 			map[string]verdict.Reason{"pod-001": verdict.NotReady}, false},
+		{"ready and its node is dead", newWorld(service()).pods(pod(1)), bothKinds,
+			func(w *world) { w.Failed = map[string]string{w.Pods[0].Spec.NodeName: "silent for 4 s"} },
+			map[string]verdict.Reason{"pod-001": verdict.NodeDead}, false},
 		{"no room in the Endpoints", newWorld(service()).pods(pod(1), pod(2)), Options{Endpoints: true},
 			func(w *world) {
 				w.sync(t, Options{Endpoints: true})

@@ -43,6 +43,8 @@ func (v Verdict) words() string {
 		return "the Endpoints object has no room for it"
 	case NodeUnknown:
 		return fmt.Sprintf("there is no Node %q", v.Subject)
+	case NodeDead:
+		return fmt.Sprintf("node %s is dead", v.Subject)
 	case NoPort:
 		return "no container has a port named " + strings.Join(v.MissingPorts, " or ")
 	case GateNotTrue:

@@ -77,7 +77,7 @@ func TestNear(t *testing.T) {
 // TestEveryReasonHasWords holds that a text never shows a bare constant.
 func TestEveryReasonHasWords(t *testing.T) {
 	for _, r := range []Reason{Ready, NodeSilent, Programming, PublishedNotReady, ServesWhileTerminating, Terminating, Finished, NoAddress,
-		NoAddressOfFamily, AddressTaken, Truncated, NodeUnknown, NoPort, GateNotTrue, ContainerNotReady, Initializing, NotReady} {
+		NoAddressOfFamily, AddressTaken, Truncated, NodeUnknown, NodeDead, NoPort, GateNotTrue, ContainerNotReady, Initializing, NotReady} {
 		if got := (Verdict{Reason: r}).String(); got == string(r) || got == "" {
 			t.Errorf("%s: %q", r, got)
 		}

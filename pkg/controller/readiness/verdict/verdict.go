@@ -55,6 +55,9 @@ const (
 	Truncated Reason = "Truncated"
 	// NodeUnknown (Out): there is no Node of the name that is the Subject.
 	NodeUnknown Reason = "NodeUnknown"
+	// NodeDead (Out): the node that is the Subject is dead, the Detail says how one
+	// knows; otherwise the pod could be sent to.
+	NodeDead Reason = "NodeDead"
 	// NoPort (Out): no container of the pod has any of the ports that the Service
 	// names; MissingPorts lists them.
 	NoPort Reason = "NoPort"
@@ -108,6 +111,8 @@ func Judge(svc *corev1.Service, pod *corev1.Pod, family corev1.IPFamily, node No
 		v.State, v.Reason = In, PublishedNotReady
 	case c.Serving:
 		v.State, v.Reason = ServingOnly, ServesWhileTerminating
+	case node.Failed != "" && Serves(pod, Node{Known: node.Known, Untold: node.Untold}):
+		v.State, v.Reason, v.Subject, v.Detail = Out, NodeDead, pod.Spec.NodeName, node.Failed
 	case c.Terminating:
 		v.State, v.Reason = Out, Terminating
 	default:
