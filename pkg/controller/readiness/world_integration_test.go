@@ -156,7 +156,7 @@ func (w *world) events() []string {
 }
 
 // term runs the controllers with caches of their own until stop is called.
-func (w *world) term(more ...func(ctx context.Context, g *errgroup.Group, c *endpoints.Controller, shared, term cache.Cache)) (stop func()) {
+func (w *world) term() (stop func()) {
 	w.Helper()
 	logger := slog.New(slog.NewTextHandler(testWriter{w.T}, nil))
 	teller, err := readiness.NewTeller(readiness.TellerOptions{Client: w.Client, Recorder: w, Conditions: true, Log: logger})
@@ -192,9 +192,6 @@ func (w *world) term(more ...func(ctx context.Context, g *errgroup.Group, c *end
 	g.Go(func() error { return teller.Run(ctx, c) })
 	if gate != nil {
 		g.Go(func() error { return gate.Run(ctx, c) })
-	}
-	for _, f := range more {
-		f(ctx, &g, c, shared, termCache)
 	}
 	stop = sync.OnceFunc(func() {
 		cancel()
