@@ -133,7 +133,7 @@ func TestMirroringAlone(t *testing.T) {
 	a = y.contend("a", alone)
 	y.waitUntil("an event says that it is alive", func() bool {
 		text := y.saidOfStock()
-		return strings.Contains(text, "EndpointSlice default/theirs-") && strings.Contains(text, "-endpointslice-mirroring-controller")
+		return strings.Contains(text, "EndpointSlice default/") && strings.Contains(text, "-endpointslice-mirroring-controller")
 	})
 	if err := stock.Stop(); err != nil {
 		t.Error(err)
