@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -14,8 +16,8 @@ const (
 	// maxAttempts bounds how often a question is sent, to whomever. As each further
 	// attempt waits longer, few questions get there.
 	maxAttempts = 12
-	// attemptsWhenDown is the same while no upstream has answered anything lately.
-	attemptsWhenDown = 4
+	// attemptsInSilence is the same while no upstream has answered anything lately.
+	attemptsInSilence = 4
 	// maxLingering bounds the attempts that are waited for only to learn whether the
 	// upstream is alive, their question being answered already.
 	maxLingering = 500
@@ -81,7 +83,7 @@ type result struct {
 // it mostly is or of no use, until one has an answer. What an upstream says that
 // does not know is returned only if nobody knew better.
 func (f *Forwarder) askAll(ctx context.Context, k key) (*Answer, error) {
-	order, allDown := f.candidates(k)
+	order, silent := f.candidates(k)
 	if len(order) == 0 {
 		return nil, ErrNoUpstream
 	}
@@ -89,8 +91,8 @@ func (f *Forwarder) askAll(ctx context.Context, k key) (*Answer, error) {
 	h.ctx, h.cancel = context.WithCancel(f.background.ctx)
 	h.present.Store(1)
 	defer h.leave()
-	if allDown {
-		h.limit = min(max(attemptsWhenDown, len(order)), maxAttempts)
+	if silent {
+		h.limit = min(max(attemptsInSilence, len(order)), maxAttempts)
 		f.metrics.broken.Inc()
 	}
 	return h.run(ctx)
@@ -115,6 +117,7 @@ func (h *hunt) run(ctx context.Context) (*Answer, error) {
 			}
 			h.note(r)
 		case <-timer.C:
+			h.late()
 		case <-ctx.Done():
 			return h.nobody(ctx.Err())
 		}
@@ -125,14 +128,27 @@ func (h *hunt) run(ctx context.Context) (*Answer, error) {
 	return h.nobody(nil)
 }
 
-// note remembers an upstream that was of no use.
+// note remembers an upstream that was of no use. One that is silent may be yet: it
+// is datagrams that get lost.
 func (h *hunt) note(r result) {
-	h.useless[r.u]++
+	if !errors.Is(r.err, os.ErrDeadlineExceeded) {
+		h.useless[r.u]++
+	}
 	if r.err != nil {
 		h.errs = append(h.errs, fmt.Errorf("upstream %s: %w", r.u.addr, r.err))
 		return
 	}
 	h.refusal = r.answer
+}
+
+// late notes that the one asked last keeps its client waiting.
+func (h *hunt) late() {
+	if h.turn == 0 || h.turn >= len(h.order) {
+		return // there is nobody else, or he was asked before
+	}
+	if u := h.order[h.turn-1]; u.late(time.Now()) {
+		h.f.suspect(h.k, u)
+	}
 }
 
 // nobody is the end of a hunt without an answer.
@@ -177,7 +193,10 @@ func (h *hunt) pause() time.Duration {
 	if h.turn < len(h.order) {
 		return hedge
 	}
-	return resend << (h.turn/len(h.order) - 1) / time.Duration(len(h.order))
+	for range h.turn/len(h.order) - 1 {
+		resend += resend / 2
+	}
+	return resend / time.Duration(len(h.order))
 }
 
 // attempt asks u once.
@@ -191,7 +210,7 @@ func (f *Forwarder) attempt(ctx context.Context, u *upstream, k key) result {
 	now := time.Now()
 	switch {
 	case err == nil:
-		u.succeeded(now.Sub(start))
+		u.succeeded(now.Sub(start), now)
 		f.metrics.answered(u.addr, m.Rcode, now.Sub(start))
 	case errors.Is(ctx.Err(), context.Canceled):
 		return result{u: u, err: err} // nobody waited; that is not the upstream's fault
@@ -218,8 +237,8 @@ func answerOf(m *dns.Msg, k key, now time.Time) (*Answer, error) {
 }
 
 // candidates returns the upstreams for k in the order to ask them: those that
-// answered lately first. allDown tells that there are none of those.
-func (f *Forwarder) candidates(k key) (order []*upstream, allDown bool) {
+// answered lately first. silent tells that none has, for long.
+func (f *Forwarder) candidates(k key) (order []*upstream, silent bool) {
 	now := time.Now()
 	var up, down []*upstream
 	g := f.groupOf(k.text())
@@ -235,5 +254,6 @@ func (f *Forwarder) candidates(k key) (order []*upstream, allDown bool) {
 			up = append(up, u)
 		}
 	}
-	return append(up, down...), len(up) == 0
+	silent = len(up) == 0 && !slices.ContainsFunc(down, func(u *upstream) bool { return !u.isSilent(now) })
+	return append(up, down...), silent
 }

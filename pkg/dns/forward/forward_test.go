@@ -242,8 +242,9 @@ func TestSilentUpstreamIsAskedLastUntilItMayBeBack(t *testing.T) {
 	for range 20 {
 		ask(t, f, "www.example.org.", dns.TypeA)
 	}
-	if n := first.udp.Load(); n != before {
-		t.Errorf("the silent upstream was asked %d times while it was known to be silent", n-before)
+	// One question may find out whether it is back.
+	if n := first.udp.Load() - before; n > 1 {
+		t.Errorf("the silent upstream was asked %d times while it was known to be silent", n)
 	}
 }
 
@@ -362,7 +363,7 @@ func TestOneQuestionTriesADeadUpstream(t *testing.T) {
 	if u.isDown(now, attempt) {
 		t.Error("it is not tried again")
 	}
-	u.succeeded(time.Millisecond)
+	u.succeeded(time.Millisecond, now)
 	for range 3 {
 		if u.isDown(now, attempt) {
 			t.Error("it answered and is down")

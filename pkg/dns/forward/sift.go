@@ -69,7 +69,7 @@ func follow(rrs []dns.RR, name string, qtype uint16) ([]string, error) {
 	}
 	targets := map[string]string{}
 	for _, rr := range rrs {
-		if alias, ok := rr.(*dns.CNAME); ok {
+		if alias, ok := rr.(*dns.CNAME); ok && alias.Hdr.Class == dns.ClassINET {
 			owner := dns.CanonicalName(alias.Hdr.Name)
 			if _, twice := targets[owner]; !twice {
 				targets[owner] = dns.CanonicalName(alias.Target)

@@ -14,10 +14,18 @@ const (
 	// asked last, for minDown at first and for twice as long each time, up to
 	// maxDown. There is no hurry: who waits is not left with that one.
 	failuresToDown = 4
-	minDown        = time.Second
-	maxDown        = 30 * time.Second
+	// latesToDown is the same for questions that somebody else had to be asked, too,
+	// because this one was slower than mostly: it takes less time to find out.
+	latesToDown = 8
+	minDown     = time.Second
+	maxDown     = 30 * time.Second
+	// silence is how long an upstream must have said nothing for questions not to be
+	// wasted on it.
+	silence = 10 * time.Second
 	// mannersFor is how long an upstream's lack of manners is remembered.
 	mannersFor = time.Hour
+	// lossMemory is over how many questions, about, the loss is measured.
+	lossMemory = 64
 )
 
 // upstream is a resolver, and what is known of its health: only what the answers
@@ -27,8 +35,10 @@ type upstream struct {
 
 	mu        sync.Mutex
 	failures  int
+	lates     int // since the last answer
 	downFor   time.Duration
 	downUntil time.Time
+	lastHeard time.Time
 	loss      float64 // share of questions without an answer, the last ones counting most
 	// took are the last times that answers took, a ring; slow is their 95th
 	// percentile, or 0 if there are too few.
@@ -57,11 +67,12 @@ func (u *upstream) isDown(now time.Time, attempt time.Duration) bool {
 }
 
 // succeeded notes an answer that took so long.
-func (u *upstream) succeeded(took time.Duration) {
+func (u *upstream) succeeded(took time.Duration, now time.Time) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.failures, u.downFor, u.downUntil = 0, 0, time.Time{}
-	u.loss -= u.loss / 16
+	u.lastHeard = now
+	u.failures, u.lates, u.downFor, u.downUntil = 0, 0, 0, time.Time{}
+	u.loss -= u.loss / lossMemory
 	u.took[u.answered%len(u.took)] = took
 	if u.answered++; u.answered%8 == 0 {
 		sorted := u.took
@@ -76,8 +87,24 @@ func (u *upstream) succeeded(took time.Duration) {
 func (u *upstream) failed(now time.Time) (down bool) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.loss += (1 - u.loss) / 16
+	u.loss += (1 - u.loss) / lossMemory
 	u.failures++
+	return u.goDown(now)
+}
+
+// late notes that u was slower than it mostly is, and reports like failed.
+func (u *upstream) late(now time.Time) (down bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.lates++; u.lates < latesToDown {
+		return false
+	}
+	u.failures = max(u.failures, failuresToDown)
+	return u.goDown(now)
+}
+
+// goDown needs the lock.
+func (u *upstream) goDown(now time.Time) bool {
 	if u.failures < failuresToDown || now.Before(u.downUntil) {
 		return false
 	}
@@ -93,7 +120,7 @@ func (u *upstream) patience() (hedge, resend time.Duration) {
 		unknown          = 100 * time.Millisecond
 		shortest         = 10 * time.Millisecond
 		longest          = 500 * time.Millisecond
-		lossy            = 1.0 / 16
+		lossy            = .01
 		resendWhenLossy  = 100 * time.Millisecond
 		resendWhenSilent = 400 * time.Millisecond
 	)
@@ -108,6 +135,13 @@ func (u *upstream) patience() (hedge, resend time.Duration) {
 	}
 	// Datagrams do not get lost here: it is the name that takes its time.
 	return hedge, resendWhenSilent
+}
+
+// isSilent reports whether u has said nothing for long.
+func (u *upstream) isSilent(now time.Time) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return now.Sub(u.lastHeard) > silence
 }
 
 // manners returns what u can be asked with.

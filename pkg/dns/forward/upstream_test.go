@@ -199,7 +199,7 @@ func TestUpstreamHealth(t *testing.T) {
 	}
 	expect("no pause is longer than maxDown", false)
 	u.failed(now)
-	u.succeeded(time.Millisecond)
+	u.succeeded(time.Millisecond, now)
 	expect("an answer", false)
 	u.failed(now)
 	expect("starts over", false)
