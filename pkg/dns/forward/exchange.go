@@ -72,8 +72,10 @@ func (f *Forwarder) exchange(ctx context.Context, u *upstream, k key) (*dns.Msg,
 
 // otherwiseSpelled asks again: either u does not keep the case of names, or
 // somebody has guessed ID and port. Over TCP nobody can answer but u, so what u
-// does there tells which. If there is no TCP, the name goes out in lower case,
-// which upstreams that do not keep the case mostly answer in.
+// does there tells which. If there is no TCP, u is asked in other capitals: only
+// if those come back wrong, too, is it believed not to keep them, or else one lucky
+// guess would make all further ones easier. Then the name goes out in lower case,
+// which such upstreams mostly answer in.
 func (f *Forwarder) otherwiseSpelled(ctx context.Context, u *upstream, k key, r request) (*dns.Msg, error) {
 	overTCP, cancel := context.WithTimeout(ctx, tcpCheckTimeout)
 	defer cancel()
@@ -84,8 +86,10 @@ func (f *Forwarder) otherwiseSpelled(ctx context.Context, u *upstream, k key, r 
 		}
 		return m, nil
 	}
-	m, err = f.overUDP(ctx, u.addr, newRequest(k, true, false))
-	if err == nil {
+	if m, err = f.overUDP(ctx, u.addr, newRequest(k, true, true)); !errors.Is(err, errCase) {
+		return m, err
+	}
+	if m, err = f.overUDP(ctx, u.addr, newRequest(k, true, false)); err == nil {
 		u.lacksCase(time.Now())
 	}
 	return m, err

@@ -152,6 +152,24 @@ func TestUpstreamThatSpellsNamesItsOwnWay(t *testing.T) {
 	})
 }
 
+// TestOneLuckyGuessDoesNotMakeTheNextEasier has a forger who knows the ID of one
+// question, but not its capitals, and an upstream without TCP.
+func TestOneLuckyGuessDoesNotMakeTheNextEasier(t *testing.T) {
+	lucky := true
+	fg, s := startForger(t, 1, func(wire []byte, _ int) {
+		if copy(wire[headerLen:], lower(wire[headerLen:len(wire)-20])); !lucky {
+			wire[0]++
+		}
+		lucky = false
+	})
+	f := newForwarder(t, nil, s)
+	const name = "a-name-of-so-many-letters-that-they-are-not-all-small.example.org."
+	wantAnswer(t, ask(t, f, name, dns.TypeA), dns.RcodeSuccess, name+" 60 IN A 192.0.2.1")
+	if _, cased := f.upstreams.get(s.addr).manners(time.Now()); !cased || fg.sent.Load() != 2 {
+		t.Errorf("after %d forgeries the upstream counts as one that keeps case: %v", fg.sent.Load(), cased)
+	}
+}
+
 // lowercasing is a proxy in front of an upstream that turns names into lower case.
 func lowercasing(t *testing.T, upstream netip.AddrPort) netip.AddrPort {
 	conn, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
