@@ -147,7 +147,7 @@ func (h *hunt) late() {
 		return // there is nobody else, or he was asked before
 	}
 	if u := h.order[h.turn-1]; u.late(time.Now()) {
-		h.f.suspect(h.k, u)
+		h.f.wentDown(h.k, u)
 	}
 }
 
@@ -211,13 +211,14 @@ func (f *Forwarder) attempt(ctx context.Context, u *upstream, k key) result {
 	switch {
 	case err == nil:
 		u.succeeded(now.Sub(start), now)
+		u.tell(f.log, false)
 		f.metrics.answered(u.addr, m.Rcode, now.Sub(start))
 	case errors.Is(ctx.Err(), context.Canceled):
 		return result{u: u, err: err} // nobody waited; that is not the upstream's fault
 	default:
 		f.metrics.failed(u.addr)
 		if u.failed(now) {
-			f.suspect(k, u)
+			f.wentDown(k, u)
 		}
 		return result{u: u, err: err}
 	}
@@ -226,6 +227,13 @@ func (f *Forwarder) attempt(ctx context.Context, u *upstream, k key) result {
 		f.metrics.drops.Inc()
 	}
 	return result{u: u, answer: a, err: err}
+}
+
+// wentDown says so, and has it found out whether u leads back here: that is what
+// it looks like, too.
+func (f *Forwarder) wentDown(k key, u *upstream) {
+	u.tell(f.log, true)
+	f.suspect(k, u)
 }
 
 func answerOf(m *dns.Msg, k key, now time.Time) (*Answer, error) {

@@ -42,8 +42,9 @@ type cache struct {
 
 type shard struct {
 	buckets [buckets]atomic.Pointer[Answer]
-	hits    [kinds]atomic.Uint64
-	stale   atomic.Uint64
+	// The counters are the shard's, or all cores would have to share them.
+	hits  [kinds]atomic.Uint64
+	stale atomic.Uint64
 
 	mu             sync.Mutex
 	oldest, newest *Answer
@@ -137,13 +138,16 @@ func (c *cache) used(a *Answer, s state, now time.Time) (renew bool) {
 			return false
 		}
 	case due:
-		sh.stale.Add(1)
+		c.countStale(a)
 	default:
-		sh.stale.Add(1)
+		c.countStale(a)
 		return false
 	}
 	return !a.refreshing.Load() && a.refreshing.CompareAndSwap(false, true)
 }
+
+// countStale counts an answer that was served although it had expired.
+func (c *cache) countStale(a *Answer) { c.shardOf(a.hash).stale.Add(1) }
 
 // put keeps a, if it may be kept, in the place of what was there.
 func (c *cache) put(a *Answer) {

@@ -237,19 +237,16 @@ func (f *Forwarder) await(ctx context.Context, k key) (*Answer, error) {
 	select {
 	case <-fl.done:
 		if old != nil && (fl.err != nil || fl.answer.kind == failure) {
-			return f.serveStale(old), nil
+			f.cache.countStale(old)
+			return old, nil
 		}
 		return fl.answer, fl.err
 	case <-impatient:
-		return f.serveStale(old), nil
+		f.cache.countStale(old)
+		return old, nil
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
-}
-
-func (f *Forwarder) serveStale(a *Answer) *Answer {
-	f.cache.shardOf(a.hash).stale.Add(1)
-	return a
 }
 
 // groupOf returns whom to ask for name, in lower case and fully qualified.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/netip"
 	"strings"
 	"sync"
@@ -226,9 +227,11 @@ func TestOneUpstreamIsOfNoUse(t *testing.T) {
 }
 
 func TestSilentUpstreamIsAskedLastUntilItMayBeBack(t *testing.T) {
-	first := startStub(t, silent)
+	use, serve := switched(silent)
+	first := startStub(t, serve)
+	log := new(buffer)
 	second := startStub(t, always(t, dns.RcodeSuccess, "www.example.org. 0 IN A 192.0.2.1"))
-	f := newForwarder(t, nil, first, second)
+	f := newForwarder(t, func(o *Options) { o.Log = slog.New(slog.NewTextHandler(log, nil)) }, first, second)
 	down := func() bool {
 		u := f.upstreams.get(first.addr)
 		u.mu.Lock()
@@ -245,6 +248,14 @@ func TestSilentUpstreamIsAskedLastUntilItMayBeBack(t *testing.T) {
 	// One question may find out whether it is back.
 	if n := first.udp.Load() - before; n > 1 {
 		t.Errorf("the silent upstream was asked %d times while it was known to be silent", n)
+	}
+	use(always(t, dns.RcodeSuccess, "www.example.org. 0 IN A 192.0.2.1"))
+	waitFor(t, func() bool {
+		ask(t, f, "www.example.org.", dns.TypeA)
+		return !down()
+	})
+	if text := log.String(); strings.Count(text, "does not answer") != 1 || strings.Count(text, "answers again") != 1 {
+		t.Errorf("the log: %s", text)
 	}
 }
 

@@ -48,7 +48,7 @@ type upstream struct {
 
 	withoutEDNS, withoutCase time.Time // until when
 
-	warned atomic.Bool
+	warned, reported atomic.Bool
 }
 
 // isDown also gives out the one question that tries an upstream which was down:
@@ -161,6 +161,17 @@ func (u *upstream) lacksCase(now time.Time) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.withoutCase = now.Add(mannersFor)
+}
+
+// tell logs that u has fallen silent, and that it is back, once each.
+func (u *upstream) tell(log *slog.Logger, silent bool) {
+	switch {
+	case u.reported.Load() == silent || u.reported.Swap(silent) == silent:
+	case silent:
+		log.Warn("an upstream does not answer and is asked last", "upstream", u.addr)
+	default:
+		log.Info("an upstream answers again", "upstream", u.addr)
+	}
 }
 
 func (u *upstream) warnOfSelf(log *slog.Logger) {
