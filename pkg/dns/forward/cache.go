@@ -134,7 +134,7 @@ func (c *cache) used(a *Answer, s state, now time.Time) (renew bool) {
 	}
 	switch s {
 	case fresh:
-		if a.kind != positive || hits < prefetchHits || a.life-now.Sub(a.stored) > a.life/prefetchPart {
+		if a.kind != positive || hits < prefetchHits || a.retryAfter.Load() != 0 || a.life-now.Sub(a.stored) > a.life/prefetchPart {
 			return false
 		}
 	case due:
@@ -183,7 +183,6 @@ func (c *cache) fail(a *Answer, now time.Time) {
 	if old.kind != failure {
 		old.retryAfter.Store(int64(now.Sub(old.stored) + staleRecheck))
 	}
-	old.refreshing.Store(false)
 }
 
 func (s *shard) lookup(a *Answer) *Answer {

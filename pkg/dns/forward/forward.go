@@ -70,7 +70,8 @@ type Forwarder struct {
 	background *background
 	tickets    *tickets
 	tcp        chan struct{}
-	refreshes  chan key
+	refreshes  chan *Answer
+	refreshing chan struct{}
 	probes     probes
 	attempts   attempts
 	patience   time.Duration
@@ -89,9 +90,9 @@ func New(o Options) (*Forwarder, error) {
 		cache:     newCache(maxCacheBytes),
 		tickets:   newTickets(maxWaiting),
 		tcp:       make(chan struct{}, maxTCP),
-		refreshes: make(chan key, maxRefreshes),
-		attempts:  attempts{timeout: attemptTimeout},
-		patience:  clientPatience,
+		refreshes: make(chan *Answer, maxRefreshes), refreshing: make(chan struct{}, maxRefreshes),
+		attempts: attempts{timeout: attemptTimeout},
+		patience: clientPatience,
 	}
 	if f.isSelf == nil {
 		f.isSelf = func(netip.AddrPort) bool { return false }
@@ -116,8 +117,8 @@ func (f *Forwarder) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case k := <-f.refreshes:
-			f.join(k)
+		case a := <-f.refreshes:
+			f.refresh(a)
 		case now := <-tick.C:
 			f.probe(now)
 		}
@@ -143,16 +144,32 @@ func (f *Forwarder) CachedWire(name []byte, qtype uint16, flags Flags, now time.
 	return a, true
 }
 
-// renew asks for a new answer in the place of a, for nobody in particular.
+// renew has Run ask for a new answer in the place of a.
 func (f *Forwarder) renew(a *Answer, s state) {
 	select {
-	case f.refreshes <- a.key:
+	case f.refreshes <- a:
 		if s == fresh {
 			f.metrics.prefetches.Inc()
 		}
 	default:
 		a.refreshing.Store(false) // somebody else will be as lucky
 	}
+}
+
+// refresh asks for a new answer in the place of a, unless too many are being asked
+// for.
+func (f *Forwarder) refresh(a *Answer) {
+	select {
+	case f.refreshing <- struct{}{}:
+	default:
+		a.refreshing.Store(false)
+		return
+	}
+	f.background.start(func() {
+		defer func() { a.refreshing.Store(false); <-f.refreshing }()
+		fl, _ := f.join(a.key)
+		<-fl.done
+	})
 }
 
 // Cached returns what CachedWire does, as an object: header and sections are the

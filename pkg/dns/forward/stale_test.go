@@ -155,6 +155,36 @@ func TestPopularAnswersAreRenewedInTime(t *testing.T) {
 	}
 }
 
+// TestRenewalsAreBounded has many answers that want to be renewed at a time, and an
+// upstream that does not answer: no more than so many goroutines wait for it, and
+// none of the answers is asked for again at once.
+func TestRenewalsAreBounded(t *testing.T) {
+	s := startStub(t, silent)
+	f := newForwarder(t, nil, s)
+	now := time.Now()
+	var names []Query
+	for i := range 10 * maxRefreshes {
+		q := Query{Name: fmt.Sprintf("n%d.example.org.", i), Type: dns.TypeA, RecursionDesired: true}
+		a := answerFrom(t, q, now.Add(-59*time.Second), dns.RcodeSuccess, q.Name+" 60 IN A 192.0.2.1")
+		a.hits.Store(prefetchHits)
+		f.cache.put(a)
+		names = append(names, q)
+	}
+	runForwarder(t, f)
+	most := 0
+	for end := time.Now().Add(200 * time.Millisecond); time.Now().Before(end); {
+		for _, q := range names {
+			f.Cached(q)
+		}
+		f.flights.mu.Lock()
+		most = max(most, len(f.flights.m))
+		f.flights.mu.Unlock()
+	}
+	if most == 0 || most > maxRefreshes {
+		t.Errorf("%d renewals at a time, want up to %d", most, maxRefreshes)
+	}
+}
+
 // TestFailuresAreRemembered is RFC 9520: SERVFAIL and silence alike.
 func TestFailuresAreRemembered(t *testing.T) {
 	for name, bad := range map[string]handler{"silence": silent, "SERVFAIL": always(t, dns.RcodeServerFailure)} {

@@ -75,6 +75,31 @@ func FuzzParseResolvConf(f *testing.F) {
 	})
 }
 
+func FuzzParseServer(f *testing.F) {
+	f.Add("192.0.2.1:5353")
+	f.Add("[fe80::1%eth0]")
+	f.Fuzz(func(t *testing.T, text string) {
+		if a, err := parseServer(text); err == nil && (!a.IsValid() || a.Port() == 0) {
+			t.Errorf("%q is %v", text, a)
+		}
+	})
+}
+
+// FuzzKey has clients ask for any name: one that is accepted comes back the same.
+func FuzzKey(f *testing.F) {
+	f.Add("www.example.org.")
+	f.Add(`a\.b\000.Example`)
+	f.Fuzz(func(t *testing.T, name string) {
+		k, spelled, err := Query{Name: name}.key()
+		if err != nil {
+			return
+		}
+		if again, _, err := (Query{Name: k.text()}).key(); err != nil || again != k || len(spelled) != len(k.name) || len(spelled) > 255 {
+			t.Errorf("%q became %q, and that %q: %v", name, k.name, again.name, err)
+		}
+	})
+}
+
 // FuzzRead feeds datagrams to a request that waits, as they come and with the
 // beginning that it waits for: no panic, what is accepted is the answer to it, and
 // what is made of that is a valid message of bounded size about nothing else.
