@@ -77,6 +77,7 @@ type result struct {
 	u      *upstream
 	answer *Answer
 	err    error
+	again  bool // u had been asked before and was silent
 }
 
 // askAll asks one upstream, and the next one as soon as the first is slower than
@@ -112,6 +113,9 @@ func (h *hunt) run(ctx context.Context) (*Answer, error) {
 		select {
 		case r := <-h.results:
 			h.out--
+			if r.err == nil && r.again {
+				r.u.lost()
+			}
 			if r.err == nil && r.answer.kind != failure {
 				return r.answer, nil
 			}
@@ -176,7 +180,13 @@ func (h *hunt) next() bool {
 			continue
 		}
 		h.present.Add(1)
-		if !h.f.background.start(func() { defer h.leave(); h.results <- h.f.attempt(h.ctx, u, h.k) }) {
+		again := h.turn > len(h.order)
+		if !h.f.background.start(func() {
+			defer h.leave()
+			r := h.f.attempt(h.ctx, u, h.k)
+			r.again = again
+			h.results <- r
+		}) {
 			h.leave()
 			return false
 		}

@@ -92,6 +92,14 @@ func (u *upstream) failed(now time.Time) (down bool) {
 	return u.goDown(now)
 }
 
+// lost notes that u answered when it was asked once more: the first question, or
+// its answer, got lost.
+func (u *upstream) lost() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.loss += (1 - u.loss) / lossMemory
+}
+
 // late notes that u was slower than it mostly is, and reports like failed.
 func (u *upstream) late(now time.Time) (down bool) {
 	u.mu.Lock()
