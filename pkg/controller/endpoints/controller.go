@@ -109,6 +109,7 @@ type Controller struct {
 	pace      *pace
 	index     *index
 	published *ledger.Ledger
+	settled   settled
 	problems  *problems
 }
 
@@ -136,6 +137,7 @@ func New(o Options) (*Controller, error) {
 		pace:      p,
 		index:     newIndex(),
 		published: ledger.New(),
+		settled:   settled{by: map[key]versions{}},
 		problems:  &problems{recorder: o.Recorder, log: o.Log},
 	}, nil
 }

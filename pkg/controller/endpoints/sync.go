@@ -56,25 +56,26 @@ func (c *Controller) syncSafely(ctx context.Context, k key) (err error) {
 }
 
 func (c *Controller) sync(ctx context.Context, k key) error {
+	if done, err := c.syncFlips(ctx, k); done || err != nil {
+		return err
+	}
 	in, exists := c.index.input(k, time.Now())
 	if !exists {
 		return c.syncDeleted(ctx, k)
 	}
 	in.Slices, in.Endpoints = c.published.Of(k)
 	p := plan.Make(in, c.options.plan())
+	c.metrics.plans.WithLabelValues(planOfAll).Inc()
 	c.problems.report(k, in.Service, p)
 	c.observe(in)
-	err := c.write(ctx, k, in.Service, p)
-	if err != nil {
-		c.index.unsynced(k, in.Since)
-	}
-	return err
+	return c.carryOut(ctx, k, &in, p)
 }
 
 // syncDeleted removes the Endpoints of a Service that is no more. The cache may
 // be one that has not heard of a new Service yet, so the server is asked.
 func (c *Controller) syncDeleted(ctx context.Context, k key) error {
 	c.problems.forget(k)
+	c.settled.forget(k)
 	_, endpoints := c.published.Of(k)
 	p := plan.MakeForDeleted(endpoints)
 	if len(p.Writes) == 0 {
@@ -89,7 +90,8 @@ func (c *Controller) syncDeleted(ctx context.Context, k key) error {
 	case !apierrors.IsNotFound(err):
 		return fmt.Errorf("ask whether Service %v exists: %w", k, err)
 	}
-	return c.write(ctx, k, nil, p)
+	_, err = c.write(ctx, k, nil, p)
+	return err
 }
 
 // sweep looks for own writes that are lost.

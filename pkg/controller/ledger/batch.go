@@ -3,6 +3,7 @@ package ledger
 import (
 	"context"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
@@ -21,18 +22,26 @@ type Batch struct {
 	mu sync.Mutex
 	// versions are those of objects that this batch has written: a second write
 	// starts from the first one's result.
-	versions map[entryID]string
+	versions map[ID]string
 }
 
 // Begin opens a batch, which must be ended. One Service has one at a time.
 func (l *Ledger) Begin(k Key) *Batch {
 	l.begin(k)
-	return &Batch{ledger: l, key: k, versions: map[entryID]string{}}
+	return &Batch{ledger: l, key: k, versions: map[ID]string{}}
 }
 
 // End says whether somebody else wrote since Begin, so that there has to be
 // another plan.
 func (b *Batch) End() bool { return b.ledger.end(b.key) }
+
+// Written returns the versions of what the batch has created and updated, by what
+// IDOf says.
+func (b *Batch) Written() map[ID]string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return maps.Clone(b.versions)
+}
 
 // Do makes one write, and fails if the object is not in the version any more
 // that the plan was made from; see IsBehind. What is not there need not be
@@ -44,7 +53,7 @@ func (b *Batch) Do(ctx context.Context, c client.Client, w plan.Write) error {
 		return fmt.Errorf("%T is no object", w.Object)
 	}
 	b.mu.Lock()
-	if v, again := b.versions[idOf(o)]; again && w.Verb != plan.Create {
+	if v, again := b.versions[IDOf(o)]; again && w.Verb != plan.Create {
 		o.SetResourceVersion(v)
 	}
 	b.mu.Unlock()
@@ -64,7 +73,7 @@ func (b *Batch) Do(ctx context.Context, c client.Client, w plan.Write) error {
 		return b.remove(ctx, c, o)
 	}
 	b.mu.Lock()
-	b.versions[idOf(o)] = o.GetResourceVersion()
+	b.versions[IDOf(o)] = o.GetResourceVersion()
 	b.mu.Unlock()
 	b.ledger.wrote(b.key, o, time.Now())
 	return nil
