@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -26,9 +27,10 @@ type watcher struct {
 	ready map[string]bool
 	seen  map[string]time.Time
 	// count is how many are ready.
-	count  int
-	writes int
-	ended  error
+	count   int
+	writes  int
+	stopped bool
+	ended   error
 }
 
 // watch begins to watch what is published in the namespace. Call stop in the end.
@@ -67,6 +69,9 @@ func (w *cluster) watchFromNow(ctx context.Context, list client.ObjectList) (wat
 }
 
 func (o *watcher) stop() {
+	o.mu.Lock()
+	o.stopped = true
+	o.mu.Unlock()
 	o.slices.Stop()
 	o.endpoints.Stop()
 	o.done.Wait()
@@ -88,6 +93,11 @@ func (o *watcher) readSlices() {
 			}
 		}
 		o.mu.Unlock()
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.ended == nil && !o.stopped {
+		o.ended = errors.New("the watch of EndpointSlices has ended before its time")
 	}
 }
 
