@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -29,6 +30,8 @@ type leader struct {
 	registerer prometheus.Registerer
 	// peers returns the nodes that run Signpost, as far as they are known.
 	peers func() []string
+	// addresses are those of the nodes that run Signpost, as far as they are known.
+	addresses func() map[string]netip.Addr
 	// warm is the cache of a term to come, or nil. Only the goroutine that
 	// campaigns touches it.
 	warm *termCache
@@ -125,7 +128,11 @@ func (l *leader) controllers(termCache *termCache) ([]runner, error) {
 	return out, nil
 }
 
-// endpoints returns the controller, and who tells of its verdicts.
+// follower works on what the endpoint controller knows.
+type follower func(context.Context, *endpoints.Controller) error
+
+// endpoints returns the controller, who tells of its verdicts, and who opens the
+// gates of pods.
 func (l *leader) endpoints(termCache *termCache) ([]runner, error) {
 	options := endpoints.Options{
 		Client:               l.conn.writer,
@@ -139,29 +146,41 @@ func (l *leader) endpoints(termCache *termCache) ([]runner, error) {
 		Registerer:           l.registerer,
 		Recorder:             l.events,
 		Observer:             nil,
+		Gatekeeper:           nil,
 		Log:                  l.log,
 	}
-	if !l.cfg.Controllers.Readiness.Enabled {
-		controller, err := endpoints.New(options)
+	var followers []follower
+	if l.cfg.Controllers.Readiness.Enabled {
+		teller, err := readiness.NewTeller(readiness.TellerOptions{
+			Client: l.conn.writer, Recorder: l.events, Conditions: l.cfg.Controllers.Readiness.ServiceConditions, Log: l.log,
+		})
 		if err != nil {
 			return nil, err
 		}
-		run, err := l.withNodeFailure(controller)
-		return []runner{run}, err
+		options.Observer = teller
+		followers = append(followers, func(ctx context.Context, c *endpoints.Controller) error { return teller.Run(ctx, c) })
 	}
-	teller, err := readiness.NewTeller(readiness.TellerOptions{
-		Client: l.conn.writer, Recorder: l.events, Conditions: l.cfg.Controllers.Readiness.ServiceConditions, Log: l.log,
-	})
-	if err != nil {
-		return nil, err
+	if l.opensGates() {
+		gate, err := l.gate()
+		if err != nil {
+			return nil, err
+		}
+		options.Gatekeeper = gate
+		followers = append(followers, func(ctx context.Context, c *endpoints.Controller) error { return gate.Run(ctx, c) })
 	}
-	options.Observer = teller
 	controller, err := endpoints.New(options)
 	if err != nil {
 		return nil, err
 	}
 	run, err := l.withNodeFailure(controller)
-	return []runner{run, func(ctx context.Context) error { return teller.Run(ctx, controller) }}, err
+	if err != nil {
+		return nil, err
+	}
+	out := []runner{run}
+	for _, run := range followers {
+		out = append(out, func(ctx context.Context) error { return run(ctx, controller) })
+	}
+	return out, nil
 }
 
 func (l *leader) mirror(termCache *termCache) (*mirror.Controller, error) {

@@ -60,16 +60,7 @@ func (r *roster) read() *peers.Roster {
 	if svc == nil || svc == r.from {
 		return r.last
 	}
-	addrs := map[string]netip.Addr{}
-	for _, g := range svc.Groups {
-		for _, e := range g.Endpoints {
-			// Of the addresses of both families all nodes have to take the same.
-			if was, known := addrs[e.Node]; e.Node != "" && (!known || e.Addr.Less(was)) {
-				addrs[e.Node] = e.Addr
-			}
-		}
-	}
-	r.from, r.last = svc, &peers.Roster{Addrs: addrs}
+	r.from, r.last = svc, &peers.Roster{Addrs: addresses(svc)}
 	return r.last
 }
 

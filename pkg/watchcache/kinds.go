@@ -3,6 +3,7 @@ package watchcache
 import (
 	"fmt"
 	"net/http"
+	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -11,8 +12,10 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/scheme"
 	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
@@ -42,8 +45,8 @@ func namespaceKind() *metav1.PartialObjectMetadata {
 }
 
 // newShared returns the cache of the process.
-func newShared(cfg *rest.Config, httpClient *http.Client, nodeName string) (cache.Cache, error) {
-	return newCache(cfg, httpClient, map[client.Object]cache.ByObject{
+func newShared(cfg *rest.Config, httpClient *http.Client, nodeName string, newInformer newInformer) (cache.Cache, error) {
+	return newCache(cfg, httpClient, newInformer, map[client.Object]cache.ByObject{
 		&corev1.Service{}:            {},
 		&discoveryv1.EndpointSlice{}: {},
 		namespaceKind():              {Transform: nameOnly},
@@ -56,10 +59,13 @@ func newShared(cfg *rest.Config, httpClient *http.Client, nodeName string) (cach
 // is and what to keep of it. It lasts for one term of leadership: Start blocks
 // until the context that it is given ends.
 func NewTerm(cfg *rest.Config, httpClient *http.Client, kinds map[client.Object]cache.ByObject) (cache.Cache, error) {
-	return newCache(cfg, httpClient, kinds)
+	return newCache(cfg, httpClient, nil, kinds)
 }
 
-func newCache(cfg *rest.Config, httpClient *http.Client, kinds map[client.Object]cache.ByObject) (cache.Cache, error) {
+// newInformer makes the informer of a kind; nil stands for client-go's own.
+type newInformer = func(toolscache.ListerWatcher, runtime.Object, time.Duration, toolscache.Indexers) toolscache.SharedIndexInformer
+
+func newCache(cfg *rest.Config, httpClient *http.Client, newInformer newInformer, kinds map[client.Object]cache.ByObject) (cache.Cache, error) {
 	c, err := cache.New(cfg, cache.Options{
 		HTTPClient:                  httpClient,
 		Scheme:                      scheme.Scheme,
@@ -67,6 +73,7 @@ func newCache(cfg *rest.Config, httpClient *http.Client, kinds map[client.Object
 		ReaderFailOnMissingInformer: true,
 		DefaultTransform:            strip,
 		ByObject:                    kinds,
+		NewInformer:                 newInformer,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("making a watch cache for %s: %w", cfg.Host, err)

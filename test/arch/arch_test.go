@@ -62,6 +62,7 @@ var neighbours = map[[2]string]string{
 	{"pkg/controller/mirror", "pkg/controller/ledger"}:                    "what is published, and by whom",
 	{"pkg/controller/mirror", "pkg/controller/listen"}:                    "handlers that end with the term",
 	{"pkg/controller/mirror", "pkg/controller/term"}:                      "metrics that outlive the term",
+	{"pkg/controller/readiness", "pkg/controller/term"}:                   "metrics that outlive the term",
 	{"pkg/controller/nodes", "pkg/controller/term"}:                       "metrics that outlive the term",
 	{"pkg/proxy", "pkg/proxy/iptables"}:                                   "the sync loop runs the programs",
 	{"pkg/dns", "pkg/dns/forward"}:                                        "the server asks upstreams for other names",

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
 // Default returns the configuration that a file with only apiVersion and kind stands for.
@@ -25,9 +26,12 @@ func Default() *SignpostConfiguration {
 			Endpoints:              EndpointsController{Enabled: true},
 			EndpointSlice:          EndpointSliceController{Enabled: true, MaxEndpointsPerSlice: 100},
 			EndpointSliceMirroring: EndpointSliceMirroringController{Enabled: true, MaxEndpointsPerSubset: 1000},
-			Readiness:              ReadinessController{Enabled: true, ServiceConditions: true},
-			NodeFailure:            NodeFailureConservative,
-			Concurrency:            8,
+			Readiness: ReadinessController{
+				Enabled: true, ServiceConditions: true,
+				Gate: ReadinessGate{Enabled: true, Nodes: intstr.FromString("100%"), Timeout: seconds(30)},
+			},
+			NodeFailure: NodeFailureConservative,
+			Concurrency: 8,
 		},
 		Proxy: Proxy{
 			Enabled:            true,

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
 // The type that a configuration file must name.
@@ -137,16 +138,42 @@ type EndpointSliceMirroringController struct {
 	MaxEndpointsPerSubset int `json:"maxEndpointsPerSubset"`
 }
 
-// ReadinessController configures what is said of Services without endpoints. It
-// works if Endpoints or EndpointSlice does.
+// ReadinessController configures what is said of Services without endpoints, and
+// to pods that wait for the nodes. It works if Endpoints or EndpointSlice does.
 type ReadinessController struct {
-	// Enabled false says nothing at all.
+	// Enabled false says nothing at all, and turns Gate off.
 	Enabled bool `json:"enabled"`
 	// ServiceConditions writes the condition signpost.dev/EndpointsReady to the
 	// status of a Service that has been without usable endpoints for 5 s, and when
 	// it has some again. A Service that never was gets none, so that this costs
 	// nothing where all is well. The Event NoEndpoints does not depend on it.
-	ServiceConditions bool `json:"serviceConditions"`
+	ServiceConditions bool          `json:"serviceConditions"`
+	Gate              ReadinessGate `json:"gate"`
+}
+
+// ReadinessGate configures the gate signpost.dev/programmed: a pod that lists it
+// in its readinessGates becomes ready only when the nodes send to it. It works if
+// EndpointSlice does.
+type ReadinessGate struct {
+	// Enabled false opens no gate: a pod that lists it does not become ready.
+	Enabled bool `json:"enabled"`
+	// Nodes is how many of the nodes that run Signpost and are alive have to send to
+	// the pod: a share from 1% to 100%, rounded up, or a number of at least 1, which
+	// means all if there are fewer.
+	Nodes intstr.IntOrString `json:"nodes"`
+	// Timeout is how long a pod waits at most, so that a node that hangs does not
+	// stop a roll-out for ever. Then the gate opens and says so.
+	Timeout metav1.Duration `json:"timeout"`
+}
+
+// Wanted says how many of a number of nodes Nodes means: at least 1. The
+// configuration must be valid.
+func (g *ReadinessGate) Wanted(nodes int) int {
+	n, err := intstr.GetScaledValueFromIntOrPercent(&g.Nodes, nodes, true)
+	if err != nil {
+		return max(1, nodes)
+	}
+	return max(1, min(n, nodes))
 }
 
 // Backend is a choice among the two programs called iptables.

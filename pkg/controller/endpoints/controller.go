@@ -30,6 +30,14 @@ type Observer interface {
 	Observe(svc *corev1.Service, usable bool)
 }
 
+// Gatekeeper opens verdict.ProgrammedGate of the pods that have it. It is told of
+// each state of them, from one goroutine, once it is known to the Controller, which
+// it can ask for their Standing. It must not block.
+type Gatekeeper interface {
+	ObservePod(pod *corev1.Pod)
+	ForgetPod(pod *corev1.Pod)
+}
+
 // Options are what a Controller is made of.
 type Options struct {
 	// Client writes, and reads past any cache.
@@ -53,7 +61,9 @@ type Options struct {
 	Registerer  prometheus.Registerer
 	Recorder    Recorder // nil: no Events
 	Observer    Observer // nil: nobody
-	Log         *slog.Logger
+	// Gatekeeper may be nil: then a pod that waits for the gate is not published.
+	Gatekeeper Gatekeeper
+	Log        *slog.Logger
 }
 
 func (o *Options) validate() error {
@@ -129,7 +139,7 @@ func New(o Options) (*Controller, error) {
 		return nil, err
 	}
 	p := newPace(o.BatchPeriod)
-	return &Controller{
+	c := &Controller{
 		options:   o,
 		log:       o.Log,
 		metrics:   m,
@@ -139,7 +149,9 @@ func New(o Options) (*Controller, error) {
 		published: ledger.New(),
 		settled:   settled{by: map[key]versions{}},
 		problems:  &problems{recorder: o.Recorder, log: o.Log},
-	}, nil
+	}
+	c.index.tellsPods = o.Gatekeeper != nil
+	return c, nil
 }
 
 // Run publishes endpoints until ctx is done, and returns nil then. When it

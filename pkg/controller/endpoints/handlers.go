@@ -9,6 +9,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/signpost-dev/signpost/pkg/controller/listen"
+	"github.com/signpost-dev/signpost/pkg/controller/readiness/verdict"
 )
 
 // listen adds the handlers and waits until each has heard of all that exists. The
@@ -51,10 +52,20 @@ func (c *Controller) serviceDeleted(was *corev1.Service) {
 	c.queue.AddRemoval(k)
 }
 
-func (c *Controller) podChanged(_, is *corev1.Pod, _ bool) { c.requeue(c.index.setPod(is)) }
+func (c *Controller) podChanged(_, is *corev1.Pod, _ bool) {
+	c.requeue(c.index.setPod(is))
+	if c.options.Gatekeeper != nil && verdict.HasGate(is) {
+		c.options.Gatekeeper.ObservePod(is)
+	}
+}
+
 func (c *Controller) podDeleted(was *corev1.Pod) {
 	c.requeue(c.index.deletePod(client.ObjectKeyFromObject(was)))
+	if c.options.Gatekeeper != nil && verdict.HasGate(was) {
+		c.options.Gatekeeper.ForgetPod(was)
+	}
 }
+
 func (c *Controller) nodeChanged(_, is *corev1.Node, _ bool) {
 	c.requeue(c.index.setNode(is, time.Now()))
 }

@@ -26,6 +26,8 @@ type index struct {
 	nodes      nodes
 	// byZone has the Services that want hints by zone: they depend on all nodes.
 	byZone map[*serviceEntry]struct{}
+	// tellsPods is plan.Input's; it is set before all else.
+	tellsPods bool
 }
 
 type serviceEntry struct {
@@ -123,7 +125,7 @@ func (s *serviceEntry) forget() { s.since, s.flipped, s.other = nil, nil, false 
 func (x *index) inputOf(s *serviceEntry, pods map[*podEntry]struct{}, now time.Time) plan.Input {
 	in := plan.Input{
 		Service: s.service, Pods: make([]*corev1.Pod, 0, len(pods)), Since: s.since,
-		Zones: map[string]string{}, Dead: map[string]bool{}, Failed: map[string]string{},
+		Zones: map[string]string{}, Dead: map[string]bool{}, Failed: map[string]string{}, TellsPods: x.tellsPods,
 	}
 	for p := range pods {
 		in.Pods = append(in.Pods, p.pod)

@@ -49,6 +49,7 @@ func (c *Controller) handle(ctx context.Context, k key) {
 func (c *Controller) syncSafely(ctx context.Context, k key) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
+			c.settled.forget(k) // what the plan was to be about is forgotten
 			err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
 		}
 	}()

@@ -253,15 +253,15 @@ func TestTerms(t *testing.T) {
 			t.Errorf("%d writes, want 2", writes)
 		}
 		o := b.controller.options
+		synctest.Wait() // the fake informers have told of it all
 		for range 50 {
 			c, err := New(o)
 			if err != nil {
 				t.Fatal(err)
 			}
+			b.cache.introduce(c)
 			ctx, cancel := context.WithCancel(b.Context())
 			ended := make(chan error)
-			synctest.Wait() // until the fake informers have told the terms before
-			tellAll(b, c)
 			go func() { ended <- c.Run(ctx) }()
 			time.Sleep(time.Second)
 			cancel()
@@ -273,23 +273,6 @@ func TestTerms(t *testing.T) {
 			t.Errorf("%d writes by later terms", n-writes)
 		}
 	})
-}
-
-// tellAll tells what exists, as informers do when a handler is new. The workers of
-// a controller begin when it has been told.
-func tellAll(b *bench, c *Controller) {
-	b.cache.mu.Lock()
-	defer b.cache.mu.Unlock()
-	for _, o := range b.cache.shown {
-		switch o := o.(type) {
-		case *corev1.Service:
-			c.serviceChanged(nil, o, true)
-		case *corev1.Endpoints:
-			c.endpointsChanged(nil, o, true)
-		case *discoveryv1.EndpointSlice:
-			c.sliceChanged(nil, o, true)
-		}
-	}
 }
 
 func TestOptionsAreChecked(t *testing.T) {

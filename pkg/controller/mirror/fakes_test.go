@@ -101,6 +101,23 @@ func (f *fakeCache) tell(t *testing.T, o client.Object, deleted bool) {
 	}
 }
 
+// introduce tells a controller what there is before it runs, as informers do
+// before it works.
+func (f *fakeCache) introduce(c *Controller) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, o := range f.shown {
+		switch o := o.(type) {
+		case *corev1.Service:
+			c.serviceChanged(nil, o, true)
+		case *corev1.Endpoints:
+			c.endpointsChanged(nil, o, true)
+		case *discoveryv1.EndpointSlice:
+			c.sliceChanged(nil, o, true)
+		}
+	}
+}
+
 func inBubble(t *testing.T, test func(b *bench)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {

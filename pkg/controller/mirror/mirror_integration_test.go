@@ -25,6 +25,8 @@ func TestLifeOfAMirror(t *testing.T) {
 	svc, e := w.service("web"), w.endpoints("web", "192.0.2.1", "2001:db8::1")
 	both := []string{"192.0.2.1", "2001:db8::1"}
 	w.make(e)
+	w.waitStill(500 * time.Millisecond)
+	w.waitFor("web") // there is no Service yet
 	w.make(svc)
 	w.waitFor("web", both...)
 	names := w.versions()
@@ -44,6 +46,24 @@ func TestLifeOfAMirror(t *testing.T) {
 	w.waitFor("web")
 	w.patch(svc, `{"spec":{"selector":null}}`)
 	w.waitFor("web", append(both, "192.0.2.2")...)
+	for what, patches := range map[string][2]string{
+		"skip-mirror": {`{"metadata":{"labels":{"endpointslice.kubernetes.io/skip-mirror":"true"}}}`, `{"metadata":{"labels":null}}`},
+		"a lock":      {`{"metadata":{"annotations":{"control-plane.alpha.kubernetes.io/leader":"{}"}}}`, `{"metadata":{"annotations":null}}`},
+	} {
+		t.Log(what, "comes and goes")
+		w.patch(e, patches[0])
+		w.waitFor("web")
+		w.patch(e, patches[1])
+		w.waitFor("web", append(both, "192.0.2.2")...)
+	}
+	t.Log("the trigger time is not copied, and no change")
+	w.waitStill(500 * time.Millisecond)
+	names = w.versions()
+	w.patch(e, `{"metadata":{"annotations":{"endpoints.kubernetes.io/last-change-trigger-time":"2026-01-01T00:00:00Z"}}}`)
+	w.waitStill(500 * time.Millisecond)
+	if diff := cmp.Diff(names, w.versions()); diff != "" {
+		t.Errorf("versions (-before +after):\n%s", diff)
+	}
 	t.Log("ExternalName and back")
 	w.patch(svc, `{"spec":{"type":"ExternalName","externalName":"example.org","clusterIP":"","clusterIPs":null}}`)
 	w.waitFor("web")
@@ -57,38 +77,6 @@ func TestLifeOfAMirror(t *testing.T) {
 	t.Log("Service deleted")
 	w.delete(svc)
 	w.waitFor("web")
-}
-
-// TestWhatTheControllersLeftIsNotMirrored: when a selector is removed,
-// kube-controller-manager leaves the Endpoints, and mirrors it, so that dead
-// addresses get traffic for ever (kubernetes/kubernetes#118376).
-func TestWhatTheControllersLeftIsNotMirrored(t *testing.T) {
-	left := func(w *cluster) {
-		e := w.endpoints("web", "192.0.2.1")
-		e.Labels = map[string]string{"endpoints.kubernetes.io/managed-by": "endpoint-controller"}
-		e.Subsets[0].Addresses[0].TargetRef = &corev1.ObjectReference{Kind: "Pod", Namespace: w.ns, Name: "web-1", UID: "gone"}
-		w.make(e)
-		svc := w.service("web")
-		svc.Spec.Selector = map[string]string{"app": "web"}
-		w.make(svc)
-		w.make(w.service("custom"))
-		w.make(w.endpoints("custom", "192.0.2.9"))
-		w.patch(svc, `{"spec":{"selector":null}}`)
-		w.waitFor("custom", "192.0.2.9")
-		w.waitStill(2 * time.Second)
-	}
-	t.Run("stock", func(t *testing.T) {
-		w := newCluster(t, "")
-		defer w.startStock()()
-		left(w)
-		w.waitFor("web", "192.0.2.1")
-	})
-	t.Run("ours", func(t *testing.T) {
-		w := newCluster(t, "")
-		w.start(nil)
-		left(w)
-		w.waitFor("web")
-	})
 }
 
 // TestWhatIsNotOurs: slices of others, locks and the Service "kubernetes".

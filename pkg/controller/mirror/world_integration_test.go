@@ -60,6 +60,7 @@ type cluster struct {
 	client.Client
 	config *rest.Config
 	ns     string
+	stock  *apiserver.Program // after startStock
 }
 
 func newCluster(t *testing.T, suffix string) *cluster {
@@ -71,7 +72,7 @@ func newCluster(t *testing.T, suffix string) *cluster {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &cluster{t, c, config, "test-" + strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-")) + suffix}
+	w := &cluster{T: t, Client: c, config: config, ns: "test-" + strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-")) + suffix}
 	w.make(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.ns}})
 	return w
 }
@@ -125,6 +126,12 @@ func (w *cluster) slices() []discoveryv1.EndpointSlice {
 	return list.Items
 }
 
+// slicesOf returns those of a Service.
+func (w *cluster) slicesOf(name string) []discoveryv1.EndpointSlice {
+	w.Helper()
+	return slices.DeleteFunc(w.slices(), func(s discoveryv1.EndpointSlice) bool { return s.Labels[discoveryv1.LabelServiceName] != name })
+}
+
 // versions returns the version of each of them.
 func (w *cluster) versions() map[string]string {
 	w.Helper()
@@ -155,11 +162,9 @@ func (w *cluster) waitFor(name string, want ...string) {
 	slices.Sort(want)
 	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(20 * time.Millisecond) {
 		var got []string
-		for _, s := range w.slices() {
-			if s.Labels[discoveryv1.LabelServiceName] == name {
-				for _, e := range s.Endpoints {
-					got = append(got, e.Addresses[0])
-				}
+		for _, s := range w.slicesOf(name) {
+			for _, e := range s.Endpoints {
+				got = append(got, e.Addresses[0])
 			}
 		}
 		slices.Sort(got)
@@ -184,7 +189,7 @@ func (r recorder) Eventf(o runtime.Object, eventType, reason, message string, ar
 	})
 }
 
-// events returns what was said of the Endpoints of the namespace, each once.
+// events returns what was said of Endpoints of the namespace, each once.
 func (w *cluster) events() []string {
 	w.Helper()
 	var list corev1.EventList
@@ -193,10 +198,9 @@ func (w *cluster) events() []string {
 	}
 	out := []string{}
 	for _, e := range list.Items {
-		if e.InvolvedObject.Kind != "Endpoints" { // the API server repairs cluster IPs
-			continue
+		if e.InvolvedObject.Kind == "Endpoints" {
+			out = append(out, fmt.Sprintf("%s %s: %s", e.InvolvedObject.Name, e.Reason, e.Message))
 		}
-		out = append(out, fmt.Sprintf("%s %s %s: %s", e.InvolvedObject.Kind, e.InvolvedObject.Name, e.Reason, e.Message))
 	}
 	slices.Sort(out)
 	return slices.Compact(out)

@@ -57,6 +57,8 @@ type world struct {
 	client.Client
 	config *rest.Config
 	ns     string
+	// gate is part of the next term, if it is not nil.
+	gate *readiness.Gate
 
 	mu   sync.Mutex
 	told []string
@@ -65,7 +67,7 @@ type world struct {
 func newWorld(t *testing.T) *world {
 	t.Helper()
 	config := server.Config()
-	config.WarningHandler = rest.NoWarnings{}
+	config.WarningHandler, config.QPS = rest.NoWarnings{}, -1
 	c, err := client.New(config, client.Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -154,7 +156,7 @@ func (w *world) events() []string {
 }
 
 // term runs the controllers with caches of their own until stop is called.
-func (w *world) term(more ...func(ctx context.Context, g *errgroup.Group, c *endpoints.Controller, shared, term cache.Cache)) (stop func()) {
+func (w *world) term() (stop func()) {
 	w.Helper()
 	logger := slog.New(slog.NewTextHandler(testWriter{w.T}, nil))
 	teller, err := readiness.NewTeller(readiness.TellerOptions{Client: w.Client, Recorder: w, Conditions: true, Log: logger})
@@ -169,11 +171,16 @@ func (w *world) term(more ...func(ctx context.Context, g *errgroup.Group, c *end
 	if err != nil {
 		w.Fatal(err)
 	}
-	c, err := endpoints.New(endpoints.Options{
+	gate := w.gate
+	options := endpoints.Options{
 		Client: w.Client, Shared: shared, Term: termCache,
 		Endpoints: true, EndpointSlices: true, MaxEndpointsPerSlice: 100, BatchPeriod: 0, Concurrency: 4,
-		Registerer: prometheus.NewRegistry(), Recorder: nil, Observer: teller, Log: logger,
-	})
+		Registerer: prometheus.NewRegistry(), Recorder: nil, Observer: teller, Gatekeeper: nil, Log: logger,
+	}
+	if gate != nil {
+		options.Gatekeeper = gate
+	}
+	c, err := endpoints.New(options)
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -183,8 +190,8 @@ func (w *world) term(more ...func(ctx context.Context, g *errgroup.Group, c *end
 	g.Go(func() error { return termCache.Start(ctx) })
 	g.Go(func() error { return c.Run(ctx) })
 	g.Go(func() error { return teller.Run(ctx, c) })
-	for _, f := range more {
-		f(ctx, &g, c, shared, termCache)
+	if gate != nil {
+		g.Go(func() error { return gate.Run(ctx, c) })
 	}
 	stop = sync.OnceFunc(func() {
 		cancel()

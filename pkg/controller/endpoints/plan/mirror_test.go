@@ -242,6 +242,28 @@ func TestMirrorTransitions(t *testing.T) {
 	}
 }
 
+// TestNothingToMirror: where nothing was mirrored, nothing is written.
+func TestNothingToMirror(t *testing.T) {
+	for name, change := range map[string]func(w *mirrorWorld){
+		"no Service":      func(w *mirrorWorld) { w.Service = nil },
+		"no Endpoints":    func(w *mirrorWorld) { w.Endpoints = nil },
+		"neither":         func(w *mirrorWorld) { w.Service, w.Endpoints = nil, nil },
+		"a selector":      func(w *mirrorWorld) { w.Service.Spec.Selector = map[string]string{"a": "b"} },
+		"skip-mirror":     func(w *mirrorWorld) { w.Endpoints.Labels = map[string]string{discoveryv1.LabelSkipMirror: "true"} },
+		"a lock":          func(w *mirrorWorld) { w.Endpoints.Annotations = map[string]string{lockAnnotation: "{}"} },
+		"no subsets":      func(w *mirrorWorld) { w.Endpoints.Subsets = nil },
+		"no addresses":    func(w *mirrorWorld) { w.Endpoints.Subsets[0].Addresses = nil },
+		"being deleted":   func(w *mirrorWorld) { w.Endpoints.DeletionTimestamp = new(metav1.NewTime(epoch)) },
+		"an ExternalName": func(w *mirrorWorld) { w.Service.Spec.Type = corev1.ServiceTypeExternalName },
+	} {
+		w := newMirrorWorld(t)
+		change(w)
+		if writes := w.sync(); len(writes) > 0 {
+			t.Errorf("%s: %v", name, writes)
+		}
+	}
+}
+
 // edit changes the first slice as somebody else would.
 func (w *mirrorWorld) edit(f func(*discoveryv1.EndpointSlice)) {
 	s := w.Slices[0].DeepCopy()

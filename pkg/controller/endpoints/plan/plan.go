@@ -34,6 +34,9 @@ type Input struct {
 	// Failed has those of the Dead from which nothing is heard any more at all, each
 	// with the reason: none of their pods can be sent to, ready or not.
 	Failed map[string]string
+	// TellsPods: somebody opens verdict.ProgrammedGate of the pods that wait for it.
+	// Without that they are not published before.
+	TellsPods bool
 	// ZoneCPU is how many thousandths of a CPU each zone's nodes have for pods:
 	// those that are ready and are no control plane. Nil if that of one of them is
 	// not known. It is looked at for a Service that WantsZones.
@@ -169,7 +172,7 @@ func (p *planner) node(pod *corev1.Pod) verdict.Node {
 	_, known := p.Zones[pod.Spec.NodeName]
 	dead := p.Dead[pod.Spec.NodeName]
 	trusted := known && !dead && verdict.Marked(pod) && p.isServed(pod.UID)
-	return verdict.Node{Known: known, Trusted: trusted, Dead: dead, Failed: p.Failed[pod.Spec.NodeName]}
+	return verdict.Node{Known: known, Trusted: trusted, Dead: dead, Failed: p.Failed[pod.Spec.NodeName], Untold: !p.TellsPods}
 }
 
 // isServed says whether a pod is published as one that can be sent to.

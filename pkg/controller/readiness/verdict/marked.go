@@ -15,6 +15,9 @@ type Node struct {
 	// pods are out though they are ready, as none of them can be reached. Empty if
 	// it is not so.
 	Failed string
+	// Untold: nobody tells a pod that waits when the nodes send to it, see Waits.
+	// That is so for all nodes or for none.
+	Untold bool
 }
 
 // Serves says whether the pod can be sent to: its node has not failed, and it is
@@ -29,7 +32,7 @@ func Serves(pod *corev1.Pod, node Node) bool {
 	if node.Failed != "" {
 		return false
 	}
-	return IsReady(pod) || node.Trusted && Marked(pod) || !node.Dead && Waits(pod)
+	return IsReady(pod) || node.Trusted && Marked(pod) || !node.Untold && !node.Dead && Waits(pod)
 }
 
 // Marked says whether it was the node controller that made the pod unready. Only

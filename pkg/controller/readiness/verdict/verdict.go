@@ -111,7 +111,7 @@ func Judge(svc *corev1.Service, pod *corev1.Pod, family corev1.IPFamily, node No
 		v.State, v.Reason = In, PublishedNotReady
 	case c.Serving:
 		v.State, v.Reason = ServingOnly, ServesWhileTerminating
-	case node.Failed != "" && Serves(pod, Node{Known: node.Known}):
+	case node.Failed != "" && Serves(pod, Node{Known: node.Known, Untold: node.Untold}):
 		v.State, v.Reason, v.Subject, v.Detail = Out, NodeDead, pod.Spec.NodeName, node.Failed
 	case c.Terminating:
 		v.State, v.Reason = Out, Terminating
