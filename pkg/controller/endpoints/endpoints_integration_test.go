@@ -3,6 +3,7 @@
 package endpoints_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
@@ -203,6 +204,50 @@ func (w *cluster) waitForMany(n int) {
 			want = append(want, both(fmt.Sprintf("10.1.0.%d", j+1), "zone-a")...)
 		}
 		w.waitFor(fmt.Sprint("app", i), want...)
+	}
+}
+
+// TestFieldsAreNotTracked: the server keeps no book of the fields of what is
+// written here, which costs it a quarter of each update, unless somebody else
+// applies something to it.
+func TestFieldsAreNotTracked(t *testing.T) {
+	w := newCluster(t)
+	w.start(nil)
+	w.service("web")
+	w.node("node-1", "zone-a")
+	pod := w.pod("web", 1, "node-1")
+	w.waitFor("web", both("10.1.0.2", "zone-a")...)
+	slice := func() *discoveryv1.EndpointSlice {
+		t.Helper()
+		var list discoveryv1.EndpointSliceList
+		if err := w.List(t.Context(), &list, client.InNamespace(w.ns)); err != nil || len(list.Items) != 1 {
+			t.Fatalf("%d slices, %v", len(list.Items), err)
+		}
+		return &list.Items[0]
+	}
+	w.status(pod, false, "10.1.0.2")
+	w.waitFor("web", "slice 10.1.0.2 zone-a", "endpoints 10.1.0.2 not ready")
+	if m := slice().ManagedFields; len(m) > 0 {
+		t.Errorf("the server keeps book of an object that nobody applies: %v", m)
+	}
+
+	t.Log("somebody applies an annotation")
+	apply := &discoveryv1.EndpointSlice{
+		TypeMeta:    metav1.TypeMeta{APIVersion: "discovery.k8s.io/v1", Kind: "EndpointSlice"},
+		ObjectMeta:  metav1.ObjectMeta{Namespace: w.ns, Name: slice().Name, Annotations: map[string]string{"theirs": "1"}},
+		AddressType: discoveryv1.AddressTypeIPv4,
+	}
+	text, err := json.Marshal(apply)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Patch(t.Context(), apply, client.RawPatch(types.ApplyPatchType, text), client.FieldOwner("them"), client.ForceOwnership); err != nil {
+		t.Fatal(err)
+	}
+	w.status(pod, true, "10.1.0.2")
+	w.waitFor("web", both("10.1.0.2", "zone-a")...)
+	if !slices.ContainsFunc(slice().ManagedFields, func(m metav1.ManagedFieldsEntry) bool { return m.Manager == "them" }) {
+		t.Errorf("what they manage is forgotten: %v", slice().ManagedFields)
 	}
 }
 

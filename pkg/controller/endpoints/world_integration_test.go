@@ -28,6 +28,7 @@ import (
 
 	"github.com/signpost-dev/signpost/pkg/controller/endpoints"
 	"github.com/signpost-dev/signpost/pkg/controller/endpoints/plan"
+	"github.com/signpost-dev/signpost/pkg/watchcache"
 	"github.com/signpost-dev/signpost/test/apiserver"
 )
 
@@ -243,7 +244,7 @@ func (w *cluster) startCache(o cache.Options) (cache.Cache, func()) {
 }
 
 func sharedOptions() cache.Options {
-	return cache.Options{DefaultTransform: cache.TransformStripManagedFields()}
+	return cache.Options{DefaultTransform: watchcache.Strip}
 }
 
 // start starts a controller with caches of its own, unless shared is given.
