@@ -17,7 +17,6 @@ import (
 // handle plans and writes for one Service, and sees to it that it is tried again
 // if that fails.
 func (c *Controller) handle(ctx context.Context, k key) {
-	defer c.queue.Done(k)
 	began := time.Now()
 	err := c.syncSafely(ctx, k)
 	c.metrics.syncs.Observe(time.Since(began).Seconds())
@@ -97,17 +96,5 @@ func (c *Controller) syncDeleted(ctx context.Context, k key) error {
 
 // sweep looks for own writes that are lost.
 func (c *Controller) sweep(ctx context.Context) error {
-	ticker := time.NewTicker(ledger.SweepPeriod)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case now := <-ticker.C:
-			for _, k := range c.published.Lost(ctx, c.options.Client, now) {
-				c.queue.Add(k)
-			}
-			c.pace.prune(now)
-		}
-	}
+	return c.published.Sweep(ctx, c.options.Client, c.queue.Add, c.pace.prune)
 }
