@@ -34,6 +34,8 @@ func commands() []command {
 		{"pod-netns", "IP", "print the file of the network namespace of the pod that has this address", podNetns},
 		{"stop-apiserver", "", "stop the API server", stopAPIServer},
 		{"start-apiserver", "", "start it again and wait until it is ready", startAPIServer},
+		{"freeze", "N [kubelet]", "stop the kubelet of node N and cut its link, or only stop the kubelet", freeze},
+		{"thaw", "N", "let a frozen node go on", thaw},
 		{"programs", "NAME…", "build programs of Kubernetes, or coredns, and print where they are", buildPrograms},
 		{"packages", "NAME…", "install the Debian packages that are missing", installPackages},
 	}

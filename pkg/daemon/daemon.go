@@ -25,6 +25,7 @@ import (
 //	API server ── connection ──► watch cache ──► snapshots ──┬──► proxy ──► iptables
 //	                  │               │                      └──► dns   ──► port 53
 //	                  └───────────────┴──► leader: term of the controllers
+//	                     other nodes ◄──► peers ──┘
 //
 // cfg must be valid, and complete by FromEnvironment.
 func Run(ctx context.Context, cfg *v1alpha1.SignpostConfiguration, log *slog.Logger) error {
@@ -54,42 +55,57 @@ func Run(ctx context.Context, cfg *v1alpha1.SignpostConfiguration, log *slog.Log
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)
-	ready, err := startServing(ctx, group, cfg, watched, events, log, registry)
+	serves, err := startServing(ctx, group, cfg, watched, events, log, registry)
 	if err != nil {
 		cancel()
 		return errors.Join(err, group.Wait()) // what has been started must not be cut off
 	}
+	watermark := watermarkOf(watched, serves.inForce)
+	registry.MustRegister(watermarkGauge(watermark))
+	neighbours, err := startPeers(ctx, group, cfg, watched, watermark, log, registry)
+	if err != nil {
+		cancel()
+		return errors.Join(err, group.Wait())
+	}
 	if leads(cfg) {
-		l := &leader{cfg: cfg, conn: conn, shared: watched.Shared(), events: events, log: log, registerer: registry}
+		l := &leader{cfg: cfg, conn: conn, shared: watched.Shared(), events: events, neighbours: neighbours, log: log, registerer: registry}
 		l.peers = func() []string { return daemons(cfg, watched.Snapshot()) }
+		l.addresses = func() map[string]netip.Addr { return addresses(nameServerOf(cfg, watched.Snapshot())) }
 		group.Go(func() error { return l.run(ctx) })
 	}
 	group.Go(func() error { return watched.Run(ctx) })
 	group.Go(func() error {
-		return probes.Run(ctx, nil, append([]health.Check{synced(watched)}, ready...))
+		return probes.Run(ctx, nil, append([]health.Check{synced(watched)}, serves.ready...))
 	})
 	return group.Wait()
 }
 
-// startServing starts what every node does, and returns what tells whether it is
-// done.
-func startServing(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.SignpostConfiguration, watched *watchcache.Cache, events *events, log *slog.Logger, registry *prometheus.Registry) ([]health.Check, error) {
-	var ready []health.Check
+// serving is what every node does.
+type serving struct {
+	// ready tells whether it is done.
+	ready []health.Check
+	// inForce returns, for each part, the generation of the snapshot that it is at.
+	inForce []func() uint64
+}
+
+// startServing starts what every node does.
+func startServing(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.SignpostConfiguration, watched *watchcache.Cache, events *events, log *slog.Logger, registry *prometheus.Registry) (serving, error) {
+	var out serving
 	if cfg.Proxy.Enabled {
-		check, err := startProxy(ctx, group, cfg, watched, events, log, registry)
+		check, programmed, err := startProxy(ctx, group, cfg, watched, events, log, registry)
 		if err != nil {
-			return nil, err
+			return out, err
 		}
-		ready = append(ready, check)
+		out.ready, out.inForce = append(out.ready, check), append(out.inForce, programmed)
 	}
 	if cfg.DNS.Enabled {
-		check, err := startDNS(ctx, group, cfg, watched, log, registry)
+		check, answered, err := startDNS(ctx, group, cfg, watched, log, registry)
 		if err != nil {
-			return nil, err
+			return out, err
 		}
-		ready = append(ready, check)
+		out.ready, out.inForce = append(out.ready, check), append(out.inForce, answered)
 	}
-	return ready, nil
+	return out, nil
 }
 
 func watch(cfg *v1alpha1.SignpostConfiguration, conn *connection, events *events, log *slog.Logger, registry *prometheus.Registry) (*watchcache.Cache, error) {
@@ -118,7 +134,7 @@ func synced(watched *watchcache.Cache) health.Check {
 
 // startProxy also tells the proxy at which addresses this node serves names
 // itself, which it finds in the same snapshots.
-func startProxy(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.SignpostConfiguration, watched *watchcache.Cache, events *events, log *slog.Logger, registry *prometheus.Registry) (health.Check, error) {
+func startProxy(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.SignpostConfiguration, watched *watchcache.Cache, events *events, log *slog.Logger, registry *prometheus.Registry) (health.Check, func() uint64, error) {
 	p, err := proxy.New(proxy.Options{
 		Config:     proxyConfig(&cfg.Proxy),
 		Snapshots:  watched,
@@ -134,7 +150,7 @@ func startProxy(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.Signpo
 		},
 	})
 	if err != nil {
-		return health.Check{}, fmt.Errorf("proxy: %w", err)
+		return health.Check{}, nil, fmt.Errorf("proxy: %w", err)
 	}
 	group.Go(func() error { return p.Run(ctx) })
 	return health.Check{Name: "rules", Check: func() error {
@@ -142,16 +158,16 @@ func startProxy(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.Signpo
 			return errors.New("not written yet")
 		}
 		return nil
-	}}, nil
+	}}, p.Programmed, nil
 }
 
-func startDNS(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.SignpostConfiguration, watched *watchcache.Cache, log *slog.Logger, registry *prometheus.Registry) (health.Check, error) {
+func startDNS(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.SignpostConfiguration, watched *watchcache.Cache, log *slog.Logger, registry *prometheus.Registry) (health.Check, func() uint64, error) {
 	server, err := dns.New(dnsOptions(&cfg.DNS, watched, log, registry))
 	if err != nil {
-		return health.Check{}, fmt.Errorf("dns: %w", err)
+		return health.Check{}, nil, fmt.Errorf("dns: %w", err)
 	}
 	group.Go(func() error { return server.Run(ctx) })
-	return health.Check{Name: "names", Check: server.Ready}, nil
+	return health.Check{Name: "names", Check: server.Ready}, server.Answered, nil
 }
 
 // Cleanup removes from this node what Signpost has put there. No daemon should

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
@@ -12,7 +13,10 @@ import (
 
 	"github.com/signpost-dev/signpost/pkg/config/v1alpha1"
 	"github.com/signpost-dev/signpost/pkg/controller/endpoints"
+	"github.com/signpost-dev/signpost/pkg/controller/mirror"
+	"github.com/signpost-dev/signpost/pkg/controller/readiness"
 	"github.com/signpost-dev/signpost/pkg/controller/term"
+	"github.com/signpost-dev/signpost/pkg/peers"
 )
 
 // leader is what runs on one node at a time.
@@ -21,10 +25,13 @@ type leader struct {
 	conn       *connection
 	shared     cache.Cache
 	events     *events
+	neighbours *peers.Peers // nil: off
 	log        *slog.Logger
 	registerer prometheus.Registerer
 	// peers returns the nodes that run Signpost, as far as they are known.
 	peers func() []string
+	// addresses are those of the nodes that run Signpost, as far as they are known.
+	addresses func() map[string]netip.Addr
 	// warm is the cache of a term to come, or nil. Only the goroutine that
 	// campaigns touches it.
 	warm *termCache
@@ -33,7 +40,8 @@ type leader struct {
 }
 
 func leads(cfg *v1alpha1.SignpostConfiguration) bool {
-	return cfg.LeaderElection.LeaderElect && (cfg.Controllers.Endpoints.Enabled || cfg.Controllers.EndpointSlice.Enabled)
+	c := &cfg.Controllers
+	return cfg.LeaderElection.LeaderElect && (c.Endpoints.Enabled || c.EndpointSlice.Enabled || c.EndpointSliceMirroring.Enabled)
 }
 
 // run campaigns, leads and campaigns again until ctx ends.
@@ -76,19 +84,7 @@ func (l *leader) term(ctx context.Context) error {
 		return err
 	}
 	defer termCache.stop()
-	controller, err := endpoints.New(endpoints.Options{
-		Client:               l.conn.writer,
-		Shared:               l.shared,
-		Term:                 termCache.Cache,
-		Endpoints:            l.cfg.Controllers.Endpoints.Enabled,
-		EndpointSlices:       l.cfg.Controllers.EndpointSlice.Enabled,
-		MaxEndpointsPerSlice: l.cfg.Controllers.EndpointSlice.MaxEndpointsPerSlice,
-		BatchPeriod:          l.cfg.Controllers.EndpointSlice.BatchPeriod.Duration,
-		Concurrency:          l.cfg.Controllers.Concurrency,
-		Registerer:           l.registerer,
-		Recorder:             l.events,
-		Log:                  l.log,
-	})
+	controllers, err := l.controllers(termCache)
 	if err != nil {
 		return fmt.Errorf("controllers: %w", err)
 	}
@@ -103,6 +99,99 @@ func (l *leader) term(ctx context.Context) error {
 		return nil
 	})
 	group.Go(func() error { return termCache.run(ctx) })
-	group.Go(func() error { return controller.Run(ctx) })
+	for _, run := range controllers {
+		group.Go(func() error { return run(ctx) })
+	}
 	return group.Wait()
+}
+
+// runner runs a controller for one term.
+type runner func(context.Context) error
+
+// controllers returns those that are switched on.
+func (l *leader) controllers(termCache *termCache) ([]runner, error) {
+	var out []runner
+	if c := &l.cfg.Controllers; c.Endpoints.Enabled || c.EndpointSlice.Enabled {
+		controllers, err := l.endpoints(termCache)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, controllers...)
+	}
+	if l.cfg.Controllers.EndpointSliceMirroring.Enabled {
+		controller, err := l.mirror(termCache)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, controller.Run)
+	}
+	return out, nil
+}
+
+// follower works on what the endpoint controller knows.
+type follower func(context.Context, *endpoints.Controller) error
+
+// endpoints returns the controller, who tells of its verdicts, and who opens the
+// gates of pods.
+func (l *leader) endpoints(termCache *termCache) ([]runner, error) {
+	options := endpoints.Options{
+		Client:               l.conn.writer,
+		Shared:               l.shared,
+		Term:                 termCache,
+		Endpoints:            l.cfg.Controllers.Endpoints.Enabled,
+		EndpointSlices:       l.cfg.Controllers.EndpointSlice.Enabled,
+		MaxEndpointsPerSlice: l.cfg.Controllers.EndpointSlice.MaxEndpointsPerSlice,
+		BatchPeriod:          l.cfg.Controllers.EndpointSlice.BatchPeriod.Duration,
+		Concurrency:          l.cfg.Controllers.Concurrency,
+		Registerer:           l.registerer,
+		Recorder:             l.events,
+		Observer:             nil,
+		Gatekeeper:           nil,
+		Log:                  l.log,
+	}
+	var followers []follower
+	if l.cfg.Controllers.Readiness.Enabled {
+		teller, err := readiness.NewTeller(readiness.TellerOptions{
+			Client: l.conn.writer, Recorder: l.events, Conditions: l.cfg.Controllers.Readiness.ServiceConditions, Log: l.log,
+		})
+		if err != nil {
+			return nil, err
+		}
+		options.Observer = teller
+		followers = append(followers, func(ctx context.Context, c *endpoints.Controller) error { return teller.Run(ctx, c) })
+	}
+	if l.opensGates() {
+		gate, err := l.gate()
+		if err != nil {
+			return nil, err
+		}
+		options.Gatekeeper = gate
+		followers = append(followers, func(ctx context.Context, c *endpoints.Controller) error { return gate.Run(ctx, c) })
+	}
+	controller, err := endpoints.New(options)
+	if err != nil {
+		return nil, err
+	}
+	run, err := l.withNodeFailure(controller)
+	if err != nil {
+		return nil, err
+	}
+	out := []runner{run}
+	for _, run := range followers {
+		out = append(out, func(ctx context.Context) error { return run(ctx, controller) })
+	}
+	return out, nil
+}
+
+func (l *leader) mirror(termCache *termCache) (*mirror.Controller, error) {
+	return mirror.New(mirror.Options{
+		Client:                l.conn.writer,
+		Shared:                l.shared,
+		Term:                  termCache,
+		MaxEndpointsPerSubset: l.cfg.Controllers.EndpointSliceMirroring.MaxEndpointsPerSubset,
+		Concurrency:           l.cfg.Controllers.Concurrency,
+		Registerer:            l.registerer,
+		Recorder:              l.events,
+		Log:                   l.log,
+	})
 }

@@ -90,10 +90,7 @@ func addrPorts(in []string) []netip.AddrPort {
 // daemons returns the nodes on which Signpost runs: those which answer at the
 // name server's Service. It knows none if that is somebody else's.
 func daemons(cfg *v1alpha1.SignpostConfiguration, s *model.Snapshot) []string {
-	if !cfg.DNS.Enabled || s == nil {
-		return nil
-	}
-	svc := s.Services.Get(nameServer(&cfg.DNS))
+	svc := nameServerOf(cfg, s)
 	if svc == nil {
 		return nil
 	}
@@ -107,4 +104,12 @@ func daemons(cfg *v1alpha1.SignpostConfiguration, s *model.Snapshot) []string {
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
+}
+
+// nameServerOf returns the Service behind which the daemons are, or nil.
+func nameServerOf(cfg *v1alpha1.SignpostConfiguration, s *model.Snapshot) *model.Service {
+	if !cfg.DNS.Enabled || s == nil {
+		return nil
+	}
+	return s.Services.Get(nameServer(&cfg.DNS))
 }

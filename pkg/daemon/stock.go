@@ -35,8 +35,10 @@ type stock struct {
 	leases coordinationclient.LeaseInterface
 	log    *slog.Logger
 	tell   func(message string)
-	// endpoints and slices say which kinds Signpost writes itself.
-	endpoints, slices bool
+	// endpoints says whether Signpost writes Endpoints itself, managers which
+	// EndpointSlices: the values of their label for who manages them.
+	endpoints bool
+	managers  []string
 	// period is the time between two looks.
 	period time.Duration
 
@@ -54,7 +56,7 @@ type incarnation struct {
 func newStock(conn *connection, events *events, cfg *v1alpha1.SignpostConfiguration, log *slog.Logger) *stock {
 	return &stock{
 		client: conn.writer, leases: conn.clientset.CoordinationV1().Leases(stockNamespace), log: log,
-		endpoints: cfg.Controllers.Endpoints.Enabled, slices: cfg.Controllers.EndpointSlice.Enabled, period: stockCheckPeriod,
+		endpoints: cfg.Controllers.Endpoints.Enabled, managers: sliceManagers(&cfg.Controllers), period: stockCheckPeriod,
 		tell: func(message string) {
 			events.Event(&corev1.ObjectReference{
 				APIVersion: coordinationv1.SchemeGroupVersion.String(), Kind: "Lease",
@@ -62,6 +64,17 @@ func newStock(conn *connection, events *events, cfg *v1alpha1.SignpostConfigurat
 			}, corev1.EventTypeWarning, "StockControllersAlive", message)
 		},
 	}
+}
+
+func sliceManagers(c *v1alpha1.Controllers) []string {
+	var out []string
+	if c.EndpointSlice.Enabled {
+		out = append(out, plan.SliceManager)
+	}
+	if c.EndpointSliceMirroring.Enabled {
+		out = append(out, plan.MirrorManager)
+	}
+	return out
 }
 
 const (
@@ -74,7 +87,7 @@ const (
 	// stockPage is how many objects are looked at per request.
 	stockPage = 500
 	stockHelp = "the endpoint controllers of kube-controller-manager are alive (%s), so Signpost does not write endpoints: " +
-		"start kube-controller-manager with --controllers=*,-endpoints-controller,-endpointslice-controller"
+		"start kube-controller-manager with --controllers=*,-endpoints-controller,-endpointslice-controller,-endpointslice-mirroring-controller"
 )
 
 // stockManager says whether a manager of fields is a program that has the stock
@@ -136,18 +149,9 @@ func (s *stock) evidence(ctx context.Context) (string, error) {
 	if leads.holder == "" || leads == s.clean && time.Since(s.cleanAt) < cleanFor {
 		return "", nil
 	}
-	var kinds []schema.GroupVersionKind
-	if s.slices {
-		kinds = append(kinds, discoveryv1.SchemeGroupVersion.WithKind("EndpointSliceList"))
-	}
-	if s.endpoints {
-		kinds = append(kinds, corev1.SchemeGroupVersion.WithKind("EndpointsList"))
-	}
-	for _, kind := range kinds {
-		written, err := s.written(ctx, kind, leads.since)
-		if err != nil || written != "" {
-			return written, err
-		}
+	written, err := s.writtenByAny(ctx, leads.since)
+	if err != nil || written != "" {
+		return written, err
 	}
 	s.clean, s.cleanAt = leads, time.Now()
 	return "", nil
@@ -162,12 +166,25 @@ func holderOf(l *coordinationv1.LeaseSpec, now time.Time) incarnation {
 	return incarnation{*l.HolderIdentity, l.AcquireTime.Time}
 }
 
-// written names an object that a stock controller has written since then.
-func (s *stock) written(ctx context.Context, kind schema.GroupVersionKind, since time.Time) (string, error) {
-	options := []client.ListOption{client.Limit(stockPage)}
-	if kind.Group == discoveryv1.GroupName {
-		options = append(options, client.MatchingLabels{discoveryv1.LabelManagedBy: plan.SliceManager}) // not those of mirroring
+// writtenByAny names an object that a stock controller has written since then
+// and that Signpost writes itself.
+func (s *stock) writtenByAny(ctx context.Context, since time.Time) (string, error) {
+	slices := discoveryv1.SchemeGroupVersion.WithKind("EndpointSliceList")
+	for _, manager := range s.managers {
+		written, err := s.written(ctx, slices, since, client.MatchingLabels{discoveryv1.LabelManagedBy: manager})
+		if err != nil || written != "" {
+			return written, err
+		}
 	}
+	if !s.endpoints {
+		return "", nil
+	}
+	return s.written(ctx, corev1.SchemeGroupVersion.WithKind("EndpointsList"), since)
+}
+
+// written names an object of a kind that a stock controller has written since then.
+func (s *stock) written(ctx context.Context, kind schema.GroupVersionKind, since time.Time, options ...client.ListOption) (string, error) {
+	options = append(options, client.Limit(stockPage))
 	for next := ""; ; {
 		list := &metav1.PartialObjectMetadataList{}
 		list.SetGroupVersionKind(kind)

@@ -6,7 +6,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
+	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/signpost-dev/signpost/pkg/config/v1alpha1"
 	"github.com/signpost-dev/signpost/pkg/controller/endpoints"
 	"github.com/signpost-dev/signpost/pkg/watchcache"
 )
@@ -32,7 +34,7 @@ func (l *leader) startCache(ctx context.Context) (*termCache, error) {
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	t := &termCache{Cache: inner, cancel: cancel, done: make(chan struct{})}
 	for kind := range endpoints.TermObjects() {
-		if _, legacy := kind.(*corev1.Endpoints); legacy && !l.cfg.Controllers.Endpoints.Enabled {
+		if !watches(&l.cfg.Controllers, kind) {
 			continue
 		}
 		if _, err := t.GetInformer(ctx, kind, cache.BlockUntilSynced(false)); err != nil {
@@ -45,6 +47,15 @@ func (l *leader) startCache(ctx context.Context) (*termCache, error) {
 		t.err = t.Start(ctx)
 	}()
 	return t, nil
+}
+
+// watches says whether one of the controllers looks at a kind of object: to watch
+// Pods in vain is dear.
+func watches(c *v1alpha1.Controllers, kind client.Object) bool {
+	if _, is := kind.(*corev1.Endpoints); is {
+		return c.Endpoints.Enabled || c.EndpointSliceMirroring.Enabled
+	}
+	return c.Endpoints.Enabled || c.EndpointSlice.Enabled
 }
 
 // run waits until ctx is done, or returns why the cache has ended before.

@@ -156,6 +156,15 @@ func (s *Server) publish() {
 	s.view.Store(view.Next(snapshot, uint32(time.Now().Unix())))
 }
 
+// Answered returns the generation of the snapshot that answers are made from; 0
+// before the first. It is safe for concurrent use.
+func (s *Server) Answered() uint64 {
+	if snapshot := s.view.Load().Snapshot(); snapshot != nil {
+		return snapshot.Generation
+	}
+	return 0
+}
+
 // Serving returns the addresses that are listened on now, sorted.
 func (s *Server) Serving() []netip.AddrPort {
 	s.mu.Lock()

@@ -52,6 +52,11 @@ type Cache struct {
 	shared cache.Cache
 	latest atomic.Pointer[model.Snapshot]
 	noted  *notebook
+	// relist and contained know which versions of EndpointSlices the Snapshots have.
+	relist    relist
+	contained contained
+	// memo is of the goroutine of Run.
+	memo translate.Memo
 
 	mu          sync.Mutex
 	subscribers []chan struct{}
@@ -61,11 +66,13 @@ type Cache struct {
 
 // New makes a Cache. It asks the API server for nothing yet.
 func New(opts Options) (*Cache, error) {
-	shared, err := newShared(opts.Config, opts.HTTPClient, opts.NodeName)
+	c := &Cache{opts: opts, noted: newNotebook()}
+	c.relist.ended = c.noted.wake
+	shared, err := newShared(opts.Config, opts.HTTPClient, opts.NodeName, c.relist.newInformer)
 	if err != nil {
 		return nil, err
 	}
-	c := &Cache{opts: opts, shared: shared, noted: newNotebook()}
+	c.shared = shared
 	c.metrics = newMetrics(opts.Registerer, func() *model.Snapshot { return c.latest.Load() })
 	return c, nil
 }
@@ -76,6 +83,15 @@ func (c *Cache) Shared() cache.Cache { return c.shared }
 
 // Snapshot returns the newest Snapshot, or nil until the first complete one.
 func (c *Cache) Snapshot() *model.Snapshot { return c.latest.Load() }
+
+// Contained returns a resource version up to which all writes of EndpointSlices
+// are in the Snapshot of that generation, as far as they matter to it; 0 if there
+// is none. It is meant for the generation that is in force now: what it knows of
+// earlier ones may be forgotten. It is safe for concurrent use.
+//
+// A slice counts as soon as it has been looked at. If its Service is not known
+// yet, whose watch is another one, nothing of the slice is in the Snapshot.
+func (c *Cache) Contained(generation uint64) uint64 { return c.contained.at(generation) }
 
 // Subscribe returns a new channel that receives after each publication. It holds
 // one signal: who comes late finds it, and reads the newest Snapshot.
@@ -159,13 +175,15 @@ func (c *Cache) watch(ctx context.Context) ([]toolscache.InformerSynced, error) 
 // noteSlice notes the Service that a slice belongs to, and the one that it
 // belonged to before.
 func (c *Cache) noteSlice(old, now client.Object) {
+	owners := make([]model.Name, 0, 2)
 	for _, o := range []client.Object{old, now} {
 		if slice, ok := o.(*discoveryv1.EndpointSlice); ok && slice != nil {
 			if owner, ok := translate.OwnerOf(slice); ok {
-				c.noted.service(owner)
+				owners = append(owners, owner)
 			}
 		}
 	}
+	c.noted.slice(versionOf(now.GetResourceVersion()), owners...)
 }
 
 func handler(note func(old, now client.Object)) toolscache.ResourceEventHandler {
@@ -187,11 +205,20 @@ func handler(note func(old, now client.Object)) toolscache.ResourceEventHandler 
 func (c *Cache) publish(ctx context.Context) error {
 	started := time.Now()
 	prev := c.latest.Load()
-	changes, err := c.changes(ctx, c.noted.take())
+	noted := c.noted.take()
+	version, relisted, err := c.claim(ctx, &noted)
+	if err != nil {
+		return err
+	}
+	changes, err := c.changes(ctx, noted)
 	if err != nil {
 		return err
 	}
 	next := translate.Next(prev, changes)
+	if relisted {
+		c.contained.fall(next.Generation, version)
+	}
+	c.contained.climb(next.Generation, version)
 	if next == prev {
 		return nil
 	}
@@ -207,6 +234,32 @@ func (c *Cache) publish(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// afterList is how long to wait until it is looked again whether the store has
+// the list that has just come.
+const afterList = 10 * time.Millisecond
+
+// claim returns up to which version the noted EndpointSlices are all that there
+// are. After a list it notes those in the store for that.
+func (c *Cache) claim(ctx context.Context, noted *notes) (version uint64, relisted bool, err error) {
+	version, relisted, again := c.relist.claim(noted.slices)
+	if again {
+		time.AfterFunc(afterList, c.noted.wake)
+	}
+	if !relisted {
+		return version, false, nil
+	}
+	var list discoveryv1.EndpointSliceList
+	if err := c.shared.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {
+		return 0, false, fmt.Errorf("reading the EndpointSlices: %w", err)
+	}
+	for i := range list.Items {
+		if owner, ok := translate.OwnerOf(&list.Items[i]); ok {
+			noted.service(owner)
+		}
+	}
+	return version, true, nil
 }
 
 // changes reads the present state of all that was noted.
@@ -259,6 +312,7 @@ func (c *Cache) service(ctx context.Context, name model.Name) (*model.Service, e
 	svc := &corev1.Service{}
 	found, err := c.get(ctx, client.ObjectKey{Namespace: name.Namespace, Name: name.Name}, svc)
 	if err != nil || !found {
+		c.memo.Forget(name)
 		return nil, err
 	}
 	var list discoveryv1.EndpointSliceList
@@ -270,7 +324,7 @@ func (c *Cache) service(ctx context.Context, name model.Name) (*model.Service, e
 	for i := range list.Items {
 		endpointSlices[i] = &list.Items[i]
 	}
-	return translate.Service(svc, endpointSlices), nil
+	return c.memo.Service(svc, endpointSlices), nil
 }
 
 func (c *Cache) get(ctx context.Context, key client.ObjectKey, into client.Object) (found bool, err error) {

@@ -14,6 +14,8 @@ type notes struct {
 	namespaces map[string]struct{}
 	node       bool
 	cidrs      bool
+	// slices is the highest version of an EndpointSlice that was told of.
+	slices uint64
 }
 
 // notebook collects notes from the handlers of the watches until they are taken.
@@ -27,12 +29,23 @@ type notebook struct {
 
 func newNotebook() *notebook { return &notebook{signal: make(chan struct{}, 1)} }
 
-func (n *notebook) service(name model.Name) {
+func (n *notebook) service(name model.Name) { n.note(func(to *notes) { to.service(name) }) }
+
+func (to *notes) service(name model.Name) {
+	if to.services == nil {
+		to.services = map[model.Name]struct{}{}
+	}
+	to.services[name] = struct{}{}
+}
+
+// slice notes an EndpointSlice's version together with the Services that it
+// belongs or belonged to: who takes the one must take the others.
+func (n *notebook) slice(version uint64, owners ...model.Name) {
 	n.note(func(to *notes) {
-		if to.services == nil {
-			to.services = map[model.Name]struct{}{}
+		for _, name := range owners {
+			to.service(name)
 		}
-		to.services[name] = struct{}{}
+		to.slices = max(to.slices, version)
 	})
 }
 
@@ -53,6 +66,11 @@ func (n *notebook) note(write func(*notes)) {
 	n.mu.Lock()
 	write(&n.notes)
 	n.mu.Unlock()
+	n.wake()
+}
+
+// wake has the notes taken, even if there are none.
+func (n *notebook) wake() {
 	select {
 	case n.signal <- struct{}{}:
 	default:

@@ -11,9 +11,11 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
+	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/signpost-dev/signpost/pkg/config/v1alpha1"
+	"github.com/signpost-dev/signpost/pkg/controller/readiness/verdict"
 )
 
 const (
@@ -230,24 +232,39 @@ func TestDaemonSetIsConfined(t *testing.T) {
 }
 
 // TestSamplesFitTogether holds that each Service of the samples selects the
-// pods of the Deployment, at a port that they have.
+// pods of one Deployment, at a port that they have.
 func TestSamplesFitTogether(t *testing.T) {
 	objects := manifests(t, samplesDir)
-	pod := only[*appsv1.Deployment](t, objects).Spec.Template
 	services := all[*corev1.Service](objects)
-	if len(services) != 3 {
-		t.Errorf("%d Services, want a plain one, a headless one and a NodePort one", len(services))
+	if len(services) != 4 {
+		t.Errorf("%d Services, want a plain one, a headless one, a NodePort one, and one of pods that wait", len(services))
 	}
+	gated := 0
 	for _, s := range services {
-		for k, v := range s.Spec.Selector {
-			if pod.Labels[k] != v {
-				t.Errorf("Service %s selects %s=%s, the pods have %q", s.Name, k, v, pod.Labels[k])
+		selected := 0
+		for _, d := range all[*appsv1.Deployment](objects) {
+			pod := d.Spec.Template
+			if !labels.SelectorFromSet(s.Spec.Selector).Matches(labels.Set(pod.Labels)) {
+				continue
+			}
+			selected++
+			gated += len(pod.Spec.ReadinessGates)
+			for _, p := range s.Spec.Ports {
+				if !slices.ContainsFunc(pod.Spec.Containers[0].Ports, func(c corev1.ContainerPort) bool { return c.Name == p.TargetPort.String() }) {
+					t.Errorf("Service %s: the pods have no port %s", s.Name, p.TargetPort.String())
+				}
+			}
+			for _, g := range pod.Spec.ReadinessGates {
+				if g.ConditionType != verdict.ProgrammedGate {
+					t.Errorf("Deployment %s has the gate %s, which nobody opens", d.Name, g.ConditionType)
+				}
 			}
 		}
-		for _, p := range s.Spec.Ports {
-			if !slices.ContainsFunc(pod.Spec.Containers[0].Ports, func(c corev1.ContainerPort) bool { return c.Name == p.TargetPort.String() }) {
-				t.Errorf("Service %s: the pods have no port %s", s.Name, p.TargetPort.String())
-			}
+		if selected != 1 {
+			t.Errorf("Service %s selects the pods of %d Deployments", s.Name, selected)
 		}
+	}
+	if gated != 1 {
+		t.Errorf("%d Services have pods that wait, want one", gated)
 	}
 }

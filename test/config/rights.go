@@ -2,7 +2,8 @@ package config
 
 // Right is something that Signpost's account may do.
 type Right struct {
-	// Role is the ClusterRole, or the Role in kube-system, that grants it.
+	// Role is the ClusterRole, or the Role in kube-system or kube-node-lease, that
+	// grants it.
 	Role string
 	// Group is the API group, empty for the core, and Resource is what the
 	// verbs apply to. Name limits them to one object, unless it is empty.
@@ -14,7 +15,7 @@ type Right struct {
 
 // Rights returns all that Signpost may do, and why.
 func Rights() []Right {
-	const node, leader, election = "signpost-node", "signpost-leader", "signpost-leader-election"
+	const node, leader, election, leases = "signpost-node", "signpost-leader", "signpost-leader-election", "signpost-leader-nodes"
 	read := []string{"list", "watch"}
 	return []Right{
 		{node, "", "services", "", read, "watchcache: addresses, ports and names"},
@@ -24,11 +25,15 @@ func Rights() []Right {
 		{node, "networking.k8s.io", "servicecidrs", "", read, "watchcache: an address of no Service refuses, if it could be one's"},
 		{node, "", "events", "", []string{"create", "patch"}, "daemon: tells a Service's owner what of it cannot be used; patch counts a repetition"},
 		{leader, "", "pods", "", read, "endpoints: which pods a selector has, and whether they are ready"},
-		{leader, "", "endpoints", "", []string{"get", "list", "watch", "create", "update", "delete"}, "endpoints: Endpoints, for those who still read them"},
-		{leader, "discovery.k8s.io", "endpointslices", "", []string{"get", "create", "update", "delete"}, "endpoints: EndpointSlices; get looks past a watch that lags"},
-		{leader, "", "services", "", []string{"get"}, "endpoints: makes sure that a Service is gone before its Endpoints go"},
+		{leader, "", "pods/status", "", []string{"patch"}, "readiness: the condition of the gate signpost.dev/programmed"},
+		{leader, "", "endpoints", "", []string{"get", "list", "watch", "create", "update", "delete"}, "endpoints: Endpoints, for those who still read them; mirror: those that somebody else writes"},
+		{leader, "discovery.k8s.io", "endpointslices", "", []string{"get", "create", "update", "delete"}, "endpoints, mirror: EndpointSlices; get looks past a watch that lags"},
+		{leader, "", "services", "", []string{"get"}, "endpoints, mirror: makes sure that a Service is gone before its endpoints go"},
+		{leader, "", "services/status", "", []string{"patch"}, "readiness: the condition that says why a Service has no endpoints"},
 		{leader, "", "endpoints/restricted", "", []string{"create"}, "endpoints: addresses of pods, where admission restricts who may write them"},
 		{leader, "", "services/finalizers", "", []string{"update"}, "endpoints: slices block the deletion of their Service, where admission restricts who may say so"},
+		{leader, "", "endpoints/finalizers", "", []string{"update"}, "mirror: slices block the deletion of the Endpoints that they mirror, where admission restricts who may say so"},
+		{leases, "coordination.k8s.io", "leases", "", []string{"get"}, "nodes: whether the control plane hears of a node that others do not"},
 		{election, "coordination.k8s.io", "leases", "", []string{"create"}, "term: the first candidate makes the lease; a rule for create cannot name it"},
 		{election, "coordination.k8s.io", "leases", "signpost", []string{"get", "list", "watch", "update"}, "term: watches the lease, by name, campaigns for it, renews it and gives it back"},
 		{election, "coordination.k8s.io", "leases", "kube-controller-manager", []string{"get"}, "daemon: whether the stock endpoint controllers are alive, beside which it does not write"},

@@ -56,6 +56,16 @@ controllers: {endpoints: {enabled: false}}
 	}
 }
 
+// TestOffWithoutQuotes: YAML takes the word for a boolean.
+func TestOffWithoutQuotes(t *testing.T) {
+	for _, off := range []string{"off", `"off"`} {
+		got, err := Parse([]byte(header + "controllers: {nodeFailure: " + off + "}"))
+		if err != nil || got.Controllers.NodeFailure != NodeFailureOff {
+			t.Errorf("%s is read as %q, %v", off, got.Controllers.NodeFailure, err)
+		}
+	}
+}
+
 func TestEveryFaultIsNamedWithItsPath(t *testing.T) {
 	for _, tt := range []struct{ name, file, want string }{
 		{"no type", "{}", `apiVersion: ""`},
@@ -78,7 +88,16 @@ func TestEveryFaultIsNamedWithItsPath(t *testing.T) {
 		{"lease namespace", header + "leaderElection: {resourceNamespace: ''}", `leaderElection.resourceNamespace: ""`},
 		{"concurrency", header + "controllers: {concurrency: 0}", "controllers.concurrency: 0"},
 		{"slice size", header + "controllers: {endpointSlice: {maxEndpointsPerSlice: 1001}}", "controllers.endpointSlice.maxEndpointsPerSlice: 1001"},
+		{"mirrored addresses", header + "controllers: {endpointSliceMirroring: {maxEndpointsPerSubset: 0}}", "controllers.endpointSliceMirroring.maxEndpointsPerSubset: 0"},
 		{"batch", header + "controllers: {endpointSlice: {batchPeriod: -1s}}", "controllers.endpointSlice.batchPeriod: -1s"},
+		{"gate share", header + "controllers: {readiness: {gate: {nodes: 101%}}}", `controllers.readiness.gate.nodes: "101%"`},
+		{"gate word", header + "controllers: {readiness: {gate: {nodes: all}}}", `controllers.readiness.gate.nodes: "all"`},
+		{"gate number as text", header + "controllers: {readiness: {gate: {nodes: '3'}}}", `controllers.readiness.gate.nodes: "3"`},
+		{"gate number", header + "controllers: {readiness: {gate: {nodes: 0}}}", "controllers.readiness.gate.nodes: 0"},
+		{"gate timeout", header + "controllers: {readiness: {gate: {timeout: 0s}}}", "controllers.readiness.gate.timeout: 0s"},
+		{"node failure", header + "controllers: {nodeFailure: slow}", `controllers.nodeFailure: "slow"`},
+		{"node failure on", header + "controllers: {nodeFailure: true}", "controllers.nodeFailure"},
+		{"peers", header + "peers: {port: 0}", "peers.port: 0"},
 		{"backend", header + "proxy: {backend: ebpf}", `proxy.backend: "ebpf"`},
 		{"bit", header + "proxy: {masqueradeBit: 32}", "proxy.masqueradeBit: 32"},
 		{"sync", header + "proxy: {syncPeriod: 0s}", "proxy.syncPeriod: 0s"},
@@ -119,5 +138,22 @@ func TestAllFaultsAtOnce(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, lines); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestGateWants: how many of how many nodes.
+func TestGateWants(t *testing.T) {
+	for _, tt := range []struct {
+		nodes       string
+		of2, of9, n int
+	}{{"100%", 2, 9, 1}, {"50%", 1, 5, 1}, {"1%", 1, 1, 1}, {"90%", 2, 9, 1}, {"1", 1, 1, 1}, {"3", 2, 3, 1}} {
+		cfg, err := Parse([]byte(header + "controllers: {readiness: {gate: {nodes: " + tt.nodes + "}}}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		g := &cfg.Controllers.Readiness.Gate
+		if got := []int{g.Wanted(2), g.Wanted(9), g.Wanted(0)}; !slices.Equal(got, []int{tt.of2, tt.of9, tt.n}) {
+			t.Errorf("%s of 2, 9 and 0 nodes: %v", tt.nodes, got)
+		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
 // Default returns the configuration that a file with only apiVersion and kind stands for.
@@ -22,9 +23,15 @@ func Default() *SignpostConfiguration {
 			WarmStandby:       true,
 		},
 		Controllers: Controllers{
-			Endpoints:     EndpointsController{Enabled: true},
-			EndpointSlice: EndpointSliceController{Enabled: true, MaxEndpointsPerSlice: 100},
-			Concurrency:   8,
+			Endpoints:              EndpointsController{Enabled: true},
+			EndpointSlice:          EndpointSliceController{Enabled: true, MaxEndpointsPerSlice: 100},
+			EndpointSliceMirroring: EndpointSliceMirroringController{Enabled: true, MaxEndpointsPerSubset: 1000},
+			Readiness: ReadinessController{
+				Enabled: true, ServiceConditions: true,
+				Gate: ReadinessGate{Enabled: true, Nodes: intstr.FromString("100%"), Timeout: seconds(30)},
+			},
+			NodeFailure: NodeFailureConservative,
+			Concurrency: 8,
 		},
 		Proxy: Proxy{
 			Enabled:            true,
@@ -46,6 +53,7 @@ func Default() *SignpostConfiguration {
 			StubDomains: map[string][]string{},
 			Pods:        PodRecordsInsecure,
 		},
+		Peers:   Peers{Enabled: true, Port: 10263},
 		Health:  Health{BindAddress: "0.0.0.0:10256"},
 		Metrics: Metrics{BindAddress: "127.0.0.1:10249"},
 	}

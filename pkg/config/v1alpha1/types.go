@@ -1,6 +1,11 @@
 package v1alpha1
 
-import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+import (
+	"encoding/json"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
 
 // The type that a configuration file must name.
 const (
@@ -20,6 +25,7 @@ type SignpostConfiguration struct {
 	Controllers      Controllers      `json:"controllers"`
 	Proxy            Proxy            `json:"proxy"`
 	DNS              DNS              `json:"dns"`
+	Peers            Peers            `json:"peers"`
 	Health           Health           `json:"health"`
 	Metrics          Metrics          `json:"metrics"`
 }
@@ -61,10 +67,48 @@ type LeaderElection struct {
 // Controllers configures what the leader does. Each controller runs alone if the
 // others are off.
 type Controllers struct {
-	Endpoints     EndpointsController     `json:"endpoints"`
-	EndpointSlice EndpointSliceController `json:"endpointSlice"`
+	Endpoints              EndpointsController              `json:"endpoints"`
+	EndpointSlice          EndpointSliceController          `json:"endpointSlice"`
+	EndpointSliceMirroring EndpointSliceMirroringController `json:"endpointSliceMirroring"`
+	Readiness              ReadinessController              `json:"readiness"`
+	// NodeFailure says when the endpoints of a node that is dead are taken out.
+	NodeFailure NodeFailure `json:"nodeFailure"`
 	// Concurrency is how many Services are worked on at once, 1 to 100.
 	Concurrency int `json:"concurrency"`
+}
+
+// NodeFailure is how much evidence it takes for a node to be dead, beyond that
+// other nodes hear nothing of it for 3 s. It needs Peers and DNS, by which the nodes
+// find each other. If more than a third of the nodes are silent at once, nothing
+// is taken out.
+type NodeFailure string
+
+// The choices.
+const (
+	// NodeFailureOff waits until the node controller marks the pods, after 50 s.
+	NodeFailureOff NodeFailure = "off"
+	// NodeFailureConservative wants another node to say the same, and a Lease of
+	// the node that is older than 20 s: half of what it is good for.
+	NodeFailureConservative NodeFailure = "conservative"
+	// NodeFailureFast wants another node to say the same, and a Lease that has not
+	// been renewed since; or, of no other node, one that is older than 11 s. A node
+	// whose network is away, or whose daemon hangs, is out until its Lease is
+	// renewed: 10 s at most.
+	NodeFailureFast NodeFailure = "fast"
+)
+
+// UnmarshalJSON also takes false, which is what YAML makes of off without quotes.
+func (f *NodeFailure) UnmarshalJSON(b []byte) error {
+	if string(b) == "false" {
+		*f = NodeFailureOff
+		return nil
+	}
+	var s string
+	if err := json.Unmarshal(b, &s); err != nil {
+		return err
+	}
+	*f = NodeFailure(s)
+	return nil
 }
 
 // EndpointsController configures the controller of Endpoints objects.
@@ -82,6 +126,54 @@ type EndpointSliceController struct {
 	// under load lets changes of one Service wait for each other, at most 1s. A
 	// change that takes traffic from a pod never waits.
 	BatchPeriod metav1.Duration `json:"batchPeriod"`
+}
+
+// EndpointSliceMirroringController configures the controller that publishes as
+// EndpointSlices what somebody writes into the Endpoints of a Service without
+// selector.
+type EndpointSliceMirroringController struct {
+	Enabled bool `json:"enabled"`
+	// MaxEndpointsPerSubset is how many addresses of one subset of an Endpoints are
+	// published at most, 1 to 1000.
+	MaxEndpointsPerSubset int `json:"maxEndpointsPerSubset"`
+}
+
+// ReadinessController configures what is said of Services without endpoints, and
+// to pods that wait for the nodes. It works if Endpoints or EndpointSlice does.
+type ReadinessController struct {
+	// Enabled false says nothing at all, and turns Gate off.
+	Enabled bool `json:"enabled"`
+	// ServiceConditions writes the condition signpost.dev/EndpointsReady to the
+	// status of a Service that has been without usable endpoints for 5 s, and when
+	// it has some again. A Service that never was gets none, so that this costs
+	// nothing where all is well. The Event NoEndpoints does not depend on it.
+	ServiceConditions bool          `json:"serviceConditions"`
+	Gate              ReadinessGate `json:"gate"`
+}
+
+// ReadinessGate configures the gate signpost.dev/programmed: a pod that lists it
+// in its readinessGates becomes ready only when the nodes send to it. It works if
+// EndpointSlice does.
+type ReadinessGate struct {
+	// Enabled false opens no gate: a pod that lists it does not become ready.
+	Enabled bool `json:"enabled"`
+	// Nodes is how many of the nodes that run Signpost and are alive have to send to
+	// the pod: a share from 1% to 100%, rounded up, or a number of at least 1, which
+	// means all if there are fewer.
+	Nodes intstr.IntOrString `json:"nodes"`
+	// Timeout is how long a pod waits at most, so that a node that hangs does not
+	// stop a roll-out for ever. Then the gate opens and says so.
+	Timeout metav1.Duration `json:"timeout"`
+}
+
+// Wanted says how many of a number of nodes Nodes means: at least 1. The
+// configuration must be valid.
+func (g *ReadinessGate) Wanted(nodes int) int {
+	n, err := intstr.GetScaledValueFromIntOrPercent(&g.Nodes, nodes, true)
+	if err != nil {
+		return max(1, nodes)
+	}
+	return max(1, min(n, nodes))
 }
 
 // Backend is a choice among the two programs called iptables.
@@ -147,6 +239,15 @@ type DNS struct {
 	// StubDomains maps a domain to the servers, host[:port], for names in it.
 	StubDomains map[string][]string `json:"stubDomains"`
 	Pods        PodRecords          `json:"pods"`
+}
+
+// Peers configures how the daemons of the nodes talk to each other.
+type Peers struct {
+	// Enabled false makes this node neither answer nor ask.
+	Enabled bool `json:"enabled"`
+	// Port is the UDP port on the nodes' own addresses, 1 to 65535, the same on
+	// all nodes.
+	Port int `json:"port"`
 }
 
 // Health configures the server of /livez and /readyz.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation"
 )
 
@@ -24,8 +25,14 @@ func (c *SignpostConfiguration) Validate() []error {
 	if c.Controllers.EndpointSlice.BatchPeriod.Duration < 0 {
 		v.add("controllers.endpointSlice.batchPeriod", "%s is negative", c.Controllers.EndpointSlice.BatchPeriod.Duration)
 	}
+	v.between("controllers.endpointSliceMirroring.maxEndpointsPerSubset", c.Controllers.EndpointSliceMirroring.MaxEndpointsPerSubset, 1, 1000)
+	v.gate(&c.Controllers.Readiness.Gate)
+	if !slices.Contains([]NodeFailure{NodeFailureOff, NodeFailureConservative, NodeFailureFast}, c.Controllers.NodeFailure) {
+		v.add("controllers.nodeFailure", "%q is not one of off, conservative and fast", c.Controllers.NodeFailure)
+	}
 	v.proxy(&c.Proxy)
 	v.dns(&c.DNS)
+	v.between("peers.port", c.Peers.Port, 1, 65535)
 	v.hostPort("health.bindAddress", c.Health.BindAddress)
 	if c.Metrics.BindAddress != "" {
 		v.hostPort("metrics.bindAddress", c.Metrics.BindAddress)
@@ -89,6 +96,17 @@ func (v *faults) leaderElection(c *LeaderElection) {
 	if c.RenewDeadline.Duration.Seconds() <= 1.2*c.RetryPeriod.Seconds() {
 		v.add("leaderElection.renewDeadline", "%s is not longer than 1.2 times retryPeriod, %s", c.RenewDeadline.Duration, c.RetryPeriod.Duration)
 	}
+}
+
+func (v *faults) gate(c *ReadinessGate) {
+	if c.Nodes.Type == intstr.Int {
+		if c.Nodes.IntVal < 1 {
+			v.add("controllers.readiness.gate.nodes", "%d is not greater than 0", c.Nodes.IntVal)
+		}
+	} else if n, err := strconv.Atoi(strings.TrimSuffix(c.Nodes.StrVal, "%")); err != nil || n < 1 || n > 100 || !strings.HasSuffix(c.Nodes.StrVal, "%") {
+		v.add("controllers.readiness.gate.nodes", "%q is not a share between 1%% and 100%%, nor a number", c.Nodes.StrVal)
+	}
+	v.positive("controllers.readiness.gate.timeout", c.Timeout)
 }
 
 func (v *faults) names(path, s string, check func(string) []string) {

@@ -9,16 +9,33 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/signpost-dev/signpost/pkg/controller/endpoints/plan"
+	"github.com/signpost-dev/signpost/pkg/controller/ledger"
+	"github.com/signpost-dev/signpost/pkg/controller/listen"
 )
 
 // Recorder makes Events; a record.EventRecorder of client-go is one.
 type Recorder interface {
 	Eventf(object runtime.Object, eventType, reason, message string, args ...any)
+}
+
+// Observer hears of each Service that was planned for whether it has an endpoint
+// that new connections go to; it can ask Explain why not. It must not block.
+type Observer interface {
+	Observe(svc *corev1.Service, usable bool)
+}
+
+// Gatekeeper opens verdict.ProgrammedGate of the pods that have it. It is told of
+// each state of them, from one goroutine, once it is known to the Controller, which
+// it can ask for their Standing. It must not block.
+type Gatekeeper interface {
+	ObservePod(pod *corev1.Pod)
+	ForgetPod(pod *corev1.Pod)
 }
 
 // Options are what a Controller is made of.
@@ -43,7 +60,10 @@ type Options struct {
 	Concurrency int
 	Registerer  prometheus.Registerer
 	Recorder    Recorder // nil: no Events
-	Log         *slog.Logger
+	Observer    Observer // nil: nobody
+	// Gatekeeper may be nil: then a pod that waits for the gate is not published.
+	Gatekeeper Gatekeeper
+	Log        *slog.Logger
 }
 
 func (o *Options) validate() error {
@@ -98,7 +118,8 @@ type Controller struct {
 	queue     *queue
 	pace      *pace
 	index     *index
-	published *published
+	published *ledger.Ledger
+	settled   settled
 	problems  *problems
 }
 
@@ -118,16 +139,19 @@ func New(o Options) (*Controller, error) {
 		return nil, err
 	}
 	p := newPace(o.BatchPeriod)
-	return &Controller{
+	c := &Controller{
 		options:   o,
 		log:       o.Log,
 		metrics:   m,
 		queue:     newQueue(p, m),
 		pace:      p,
 		index:     newIndex(),
-		published: newPublished(),
+		published: ledger.New(),
+		settled:   settled{by: map[key]versions{}},
 		problems:  &problems{recorder: o.Recorder, log: o.Log},
-	}, nil
+	}
+	c.index.tellsPods = o.Gatekeeper != nil
+	return c, nil
 }
 
 // Run publishes endpoints until ctx is done, and returns nil then. When it
@@ -135,9 +159,13 @@ func New(o Options) (*Controller, error) {
 // must be called once.
 func (c *Controller) Run(ctx context.Context) error {
 	defer c.queue.ShutDown()
-	handlers := &handlers{controller: c}
-	defer handlers.remove()
-	if err := handlers.add(ctx); err != nil {
+	var ears listen.Ears
+	defer func() {
+		if err := ears.Remove(); err != nil {
+			c.log.Error("cannot remove a handler", "error", err)
+		}
+	}()
+	if err := c.listen(ctx, &ears); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}

@@ -18,6 +18,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"sigs.k8s.io/controller-runtime/pkg/cache/informertest"
 	"sigs.k8s.io/controller-runtime/pkg/client/fake"
+
+	"github.com/signpost-dev/signpost/pkg/controller/ledger"
 )
 
 // TestInformersThatLag: pods change much faster than the informers show what the
@@ -137,7 +139,7 @@ func TestWhatNoInformerEverShows(t *testing.T) {
 		if err := b.WithWatch.Delete(b.Context(), &list.Items[0]); err != nil {
 			b.Fatal(err)
 		}
-		time.Sleep(overdueAfter + 2*sweepPeriod)
+		time.Sleep(ledger.OverdueAfter + 2*ledger.SweepPeriod)
 		if got := b.onServer(); !got["10.0.0.1"] {
 			b.Errorf("the server has %v", got)
 		}
@@ -189,9 +191,9 @@ func TestServiceUnknownToTheCache(t *testing.T) {
 		if err := b.Delete(b.Context(), svc.DeepCopy()); err != nil {
 			b.Fatal(err)
 		}
-		b.controller.queue.Add(testKey)
+		b.controller.queue.Add(key{Namespace: "ns", Name: "svc"})
 		time.Sleep(time.Second)
-		err := b.Get(b.Context(), testKey, &corev1.Endpoints{})
+		err := b.Get(b.Context(), key{Namespace: "ns", Name: "svc"}, &corev1.Endpoints{})
 		if n := b.count("delete *v1.Endpoints"); n != 1 || !apierrors.IsNotFound(err) {
 			b.Errorf("%d deletions; the Endpoints: %v", n, err)
 		}

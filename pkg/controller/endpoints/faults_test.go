@@ -26,7 +26,7 @@ import (
 // The faults that the stock endpoint controllers have or had, each with a test
 // that this one has it not. Whether kube-controller-manager 1.36 has it is said,
 // and shown where that takes no server; TestFaultsOfTheStockControllers shows it
-// for those that take one. (E11 is about mirroring.)
+// for those that take one. (E11 is about mirroring: its test is in controller/mirror.)
 //
 //	E1   a selector that is removed leaves endpoints behind           has it
 //	E2   so does a Service that becomes an ExternalName               has it
@@ -38,6 +38,7 @@ import (
 //	E8   Endpoints and EndpointSlices drift apart                     had it
 //	E9   two pods with one address                                    has it
 //	E10  without the discovery API it runs without slices             had it
+//	E11  a mirror does not say whether an endpoint serves             has it
 //	E12  the trigger time, if one pod changes twice                   has it
 //	E13  a big Service holds up small ones                            has it
 

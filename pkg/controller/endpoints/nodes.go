@@ -26,6 +26,9 @@ type nodes struct {
 	pods   map[string]map[*podEntry]struct{}
 	// silent is how many of byName are.
 	silent int
+	// failed are the nodes that are dead by other evidence than the node
+	// controller's, with the reason. They need not be in byName.
+	failed map[string]string
 	topology
 }
 
@@ -134,7 +137,7 @@ func (x *index) setNode(o *corev1.Node, now time.Time) affected {
 		x.nodes.services(o.Name, touched, isMarked)
 	}
 	x.markedEverywhere(cutOff, touched)
-	return x.nodes.inTime(affected{keys: keysOf(touched), removes: fell})
+	return x.nodes.inTime(affected{keys: planAnew(touched), removes: fell})
 }
 
 // inTime has a change that may be about silent nodes planned again when all that
@@ -157,7 +160,7 @@ func (x *index) deleteNode(name string) affected {
 	touched := map[*serviceEntry]struct{}{}
 	x.hintedByZone(zoneCPU, touched)
 	x.markedEverywhere(cutOff, touched)
-	return x.nodes.inTime(affected{keys: keysOf(touched), removes: true})
+	return x.nodes.inTime(affected{keys: planAnew(touched), removes: true})
 }
 
 // markedEverywhere adds the Services of all pods that are marked, if whether
@@ -171,6 +174,29 @@ func (x *index) markedEverywhere(was bool, to map[*serviceEntry]struct{}) {
 	}
 }
 
+// setFailed takes in which nodes are dead by other evidence than the node
+// controller's, which is faster than that, and returns the Services of the pods on
+// those that died, and on those that are back.
+func (x *index) setFailed(failed map[string]string) (died, back affected) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	was := x.nodes.failed
+	x.nodes.failed = failed
+	return affected{keys: x.nodes.servicesIn(failed, was), removes: true}, affected{keys: x.nodes.servicesIn(was, failed)}
+}
+
+// servicesIn returns the Services of all pods on nodes that are in one and not in
+// the other.
+func (ns *nodes) servicesIn(these, others map[string]string) []key {
+	touched := map[*serviceEntry]struct{}{}
+	for name := range these {
+		if _, both := others[name]; !both {
+			ns.services(name, touched, func(*podEntry) bool { return true })
+		}
+	}
+	return planAnew(touched)
+}
+
 // services adds those of the pods on a node that which wants.
 func (ns *nodes) services(name string, to map[*serviceEntry]struct{}, which func(*podEntry) bool) {
 	for p := range ns.pods[name] {
@@ -180,4 +206,5 @@ func (ns *nodes) services(name string, to map[*serviceEntry]struct{}, which func
 	}
 }
 
-func isMarked(p *podEntry) bool { return verdict.Marked(p.pod) }
+// isMarked: what a pod that waits gets depends on its node as well.
+func isMarked(p *podEntry) bool { return verdict.Marked(p.pod) || verdict.Waits(p.pod) }

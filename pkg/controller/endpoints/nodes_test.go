@@ -166,3 +166,50 @@ func TestSilenceIsPlannedAgain(t *testing.T) {
 		})
 	}
 }
+
+// TestFailedNodes holds which Services are planned when nodes fail and come back,
+// and what the plan is then told: also of a node that the node controller has
+// nothing to say of, and in the lane of removals only when something is taken away.
+func TestFailedNodes(t *testing.T) {
+	now := time.Unix(1000, 0)
+	x := newIndex()
+	for i := range 3 {
+		name := fmt.Sprint(i)
+		x.setNode(nodeThatIs(name, corev1.ConditionTrue, now), now)
+		x.setService(serviceOver(name))
+		x.setPod(readyPod(name, name))
+	}
+	names := func(a affected) []string {
+		var out []string
+		for _, k := range a.keys {
+			out = append(out, k.Name)
+		}
+		slices.Sort(out)
+		return out
+	}
+	for _, tt := range []struct {
+		name       string
+		failed     map[string]string
+		died, back []string
+	}{
+		{"one fails", map[string]string{"1": "why"}, []string{"1"}, nil},
+		{"the same", map[string]string{"1": "why"}, nil, nil},
+		{"another fails and that is back", map[string]string{"2": "why", "gone": "why"}, []string{"2"}, []string{"1"}},
+		{"all are back", nil, nil, []string{"2"}},
+	} {
+		died, back := x.setFailed(tt.failed)
+		if diff := cmp.Diff([][]string{tt.died, tt.back}, [][]string{names(died), names(back)}); diff != "" {
+			t.Errorf("%s: died and back (-want +got):\n%s", tt.name, diff)
+		}
+		if !died.removes || back.removes {
+			t.Errorf("%s: those that died are removals: %t; those that are back: %t", tt.name, died.removes, back.removes)
+		}
+		for i := range 3 {
+			name := fmt.Sprint(i)
+			in, _ := x.input(key{Namespace: "ns", Name: name}, now)
+			if why := in.Failed[name]; why != tt.failed[name] || in.Dead[name] != (why != "") {
+				t.Errorf("%s: the plan of Service %s is told dead %t, %q", tt.name, name, in.Dead[name], why)
+			}
+		}
+	}
+}

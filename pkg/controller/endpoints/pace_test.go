@@ -9,6 +9,8 @@ import (
 	"time"
 )
 
+var pacedKey = key{Namespace: "ns", Name: "svc"}
+
 func TestPace(t *testing.T) {
 	now := time.Now()
 	const ms = time.Millisecond
@@ -36,19 +38,19 @@ func TestPace(t *testing.T) {
 		{"the floor", 50 * ms, func(*pace) {}, 50 * ms},
 		{"load above the floor", 50 * ms, loaded(100*ms, 2), 100 * ms},
 		{"a floor beyond what load does", time.Minute, loaded(time.Second, 64), time.Minute},
-		{"just written", 0, func(p *pace) { p.begin(testKey, now.Add(-30*ms)); p.end(testKey, now.Add(-10*ms)) }, 10 * ms},
-		{"written a while ago", 0, func(p *pace) { p.begin(testKey, now.Add(-50*ms)); p.end(testKey, now.Add(-30*ms)) }, 0},
+		{"just written", 0, func(p *pace) { p.begin(pacedKey, now.Add(-30*ms)); p.end(pacedKey, now.Add(-10*ms)) }, 10 * ms},
+		{"written a while ago", 0, func(p *pace) { p.begin(pacedKey, now.Add(-50*ms)); p.end(pacedKey, now.Add(-30*ms)) }, 0},
 		{"being written, as long as the last time", 0, func(p *pace) {
-			p.begin(testKey, now.Add(-time.Second))
-			p.end(testKey, now.Add(-980*ms))
-			p.begin(testKey, now.Add(-5*ms))
+			p.begin(pacedKey, now.Add(-time.Second))
+			p.end(pacedKey, now.Add(-980*ms))
+			p.begin(pacedKey, now.Add(-5*ms))
 		}, 35 * ms},
 		{"another Service was written", 0, func(p *pace) { p.begin(named("other"), now); p.end(named("other"), now.Add(ms)) }, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := newPace(tt.floor)
 			tt.load(p)
-			if got := p.wait(testKey, now); got != tt.want {
+			if got := p.wait(pacedKey, now); got != tt.want {
 				t.Errorf("waits %v, want %v", got, tt.want)
 			}
 			p.prune(now.Add(time.Hour))
@@ -116,8 +118,8 @@ func TestNeverMoreWritesThanChanges(t *testing.T) {
 func TestBatchesEndWithTheQueue(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := newTestQueue(t, time.Hour)
-		q.AddAddition(testKey)
-		q.AddOnceMore(testKey, time.Hour)
+		q.AddAddition(pacedKey)
+		q.AddOnceMore(pacedKey, time.Hour)
 		q.ShutDown()
 		q.AddAddition(named("late"))
 		q.AddOnceMore(named("late"), time.Hour)
@@ -134,9 +136,9 @@ func TestOnceMore(t *testing.T) {
 		q := newTestQueue(t, 0)
 		start := time.Now()
 		for _, d := range []time.Duration{2 * time.Second, 2050 * time.Millisecond, 3 * time.Second, 40 * time.Second} {
-			q.AddOnceMore(testKey, d)
+			q.AddOnceMore(pacedKey, d)
 		}
-		q.AddRateLimited(testKey) // fails, and is tried at once
+		q.AddRateLimited(pacedKey) // fails, and is tried at once
 		for _, want := range []time.Duration{0, 2 * time.Second, 3 * time.Second, 40 * time.Second} {
 			k, _ := q.Get()
 			if got := time.Since(start); got < want || got > want+2*dueStep {

@@ -9,9 +9,9 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/signpost-dev/signpost/pkg/controller/endpoints/plan"
+	"github.com/signpost-dev/signpost/pkg/controller/ledger"
 )
 
 // handle plans and writes for one Service, and sees to it that it is tried again
@@ -49,6 +49,7 @@ func (c *Controller) handle(ctx context.Context, k key) {
 func (c *Controller) syncSafely(ctx context.Context, k key) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
+			c.settled.forget(k) // what the plan was to be about is forgotten
 			err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
 		}
 	}()
@@ -56,30 +57,32 @@ func (c *Controller) syncSafely(ctx context.Context, k key) (err error) {
 }
 
 func (c *Controller) sync(ctx context.Context, k key) error {
+	if done, err := c.syncFlips(ctx, k); done || err != nil {
+		return err
+	}
 	in, exists := c.index.input(k, time.Now())
 	if !exists {
 		return c.syncDeleted(ctx, k)
 	}
-	in.Slices, in.Endpoints = c.published.of(k)
+	in.Slices, in.Endpoints = c.published.Of(k)
 	p := plan.Make(in, c.options.plan())
+	c.metrics.plans.WithLabelValues(planOfAll).Inc()
 	c.problems.report(k, in.Service, p)
-	err := c.write(ctx, k, in.Service, p)
-	if err != nil {
-		c.index.unsynced(k, in.Since)
-	}
-	return err
+	c.observe(in)
+	return c.carryOut(ctx, k, &in, p)
 }
 
 // syncDeleted removes the Endpoints of a Service that is no more. The cache may
 // be one that has not heard of a new Service yet, so the server is asked.
 func (c *Controller) syncDeleted(ctx context.Context, k key) error {
 	c.problems.forget(k)
-	_, endpoints := c.published.of(k)
+	c.settled.forget(k)
+	_, endpoints := c.published.Of(k)
 	p := plan.MakeForDeleted(endpoints)
 	if len(p.Writes) == 0 {
 		return nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, ledger.RequestTimeout)
 	defer cancel()
 	err := c.options.Client.Get(ctx, k, &corev1.Service{})
 	switch {
@@ -88,50 +91,23 @@ func (c *Controller) syncDeleted(ctx context.Context, k key) error {
 	case !apierrors.IsNotFound(err):
 		return fmt.Errorf("ask whether Service %v exists: %w", k, err)
 	}
-	return c.write(ctx, k, nil, p)
+	_, err = c.write(ctx, k, nil, p)
+	return err
 }
 
-const (
-	// sweepPeriod is how often the controller looks for own writes that no informer
-	// has shown; overdueAfter is how old they must be.
-	sweepPeriod  = 5 * time.Second
-	overdueAfter = 10 * time.Second
-	// forgetAfter is how long a deletion is remembered that no informer shows.
-	forgetAfter = 10 * time.Minute
-)
-
-// sweep checks own writes that the informers do not show: an object that is
-// deleted again before a broken watch is back never shows up there, and would
-// be taken for published for ever.
+// sweep looks for own writes that are lost.
 func (c *Controller) sweep(ctx context.Context) error {
-	ticker := time.NewTicker(sweepPeriod)
+	ticker := time.NewTicker(ledger.SweepPeriod)
 	defer ticker.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return nil
 		case now := <-ticker.C:
-			for _, u := range c.published.overdue(now.Add(-overdueAfter), now.Add(-forgetAfter)) {
-				c.check(ctx, u)
+			for _, k := range c.published.Lost(ctx, c.options.Client, now) {
+				c.queue.Add(k)
 			}
 			c.pace.prune(now)
 		}
-	}
-}
-
-func (c *Controller) check(ctx context.Context, u unconfirmed) {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
-	defer cancel()
-	live, ok := u.object.DeepCopyObject().(client.Object)
-	if !ok {
-		return
-	}
-	err := c.options.Client.Get(ctx, client.ObjectKeyFromObject(live), live)
-	switch {
-	case apierrors.IsNotFound(err), err == nil && live.GetUID() != u.object.GetUID():
-		c.published.removed(u.key, u.object, time.Now())
-		c.queue.Add(u.key)
-	case err == nil:
-		c.published.checked(u, time.Now())
 	}
 }

@@ -5,6 +5,8 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/signpost-dev/signpost/pkg/controller/readiness/verdict"
 )
 
 // TermObjects returns what the cache of a term should keep of the objects that
@@ -37,20 +39,46 @@ func stripPod(obj any) (any, error) {
 			ReadinessGates: p.Spec.ReadinessGates,
 			HostNetwork:    p.Spec.HostNetwork,
 		},
-		Status: corev1.PodStatus{
-			Phase:      p.Status.Phase,
-			Reason:     p.Status.Reason,
-			PodIP:      p.Status.PodIP,
-			PodIPs:     p.Status.PodIPs,
-			Conditions: p.Status.Conditions,
-		},
+		Status: stripStatus(&p.Status),
 	}, nil
+}
+
+// stripStatus keeps of the containers why they are not ready, and that only of a
+// pod that is not: nobody asks it of the others, and they are the most.
+func stripStatus(s *corev1.PodStatus) corev1.PodStatus {
+	out := corev1.PodStatus{Phase: s.Phase, Reason: s.Reason, PodIP: s.PodIP, PodIPs: s.PodIPs, Conditions: s.Conditions}
+	if !verdict.IsReady(&corev1.Pod{Status: *s}) {
+		out.ContainerStatuses = stripContainerStatuses(s.ContainerStatuses)
+		out.InitContainerStatuses = stripContainerStatuses(s.InitContainerStatuses)
+	}
+	return out
+}
+
+func stripContainerStatuses(in []corev1.ContainerStatus) []corev1.ContainerStatus {
+	if len(in) == 0 {
+		return nil
+	}
+	out := make([]corev1.ContainerStatus, len(in))
+	for i := range in {
+		out[i] = corev1.ContainerStatus{Name: in[i].Name, Ready: in[i].Ready, Started: in[i].Started}
+		switch s := in[i].State; {
+		case s.Waiting != nil:
+			out[i].State.Waiting = &corev1.ContainerStateWaiting{Reason: s.Waiting.Reason}
+		case s.Running != nil:
+			out[i].State.Running = &corev1.ContainerStateRunning{}
+		case s.Terminated != nil:
+			out[i].State.Terminated = &corev1.ContainerStateTerminated{Reason: s.Terminated.Reason, ExitCode: s.Terminated.ExitCode}
+		}
+	}
+	return out
 }
 
 func stripContainers(in []corev1.Container) []corev1.Container {
 	var out []corev1.Container
 	for i := range in {
-		if len(in[i].Ports) > 0 { // a container without ports has nothing to publish
+		// A container without ports has nothing to publish, but that it is
+		// restartable tells what its status means.
+		if len(in[i].Ports) > 0 || in[i].RestartPolicy != nil {
 			out = append(out, corev1.Container{Name: in[i].Name, Ports: in[i].Ports, RestartPolicy: in[i].RestartPolicy})
 		}
 	}

@@ -11,18 +11,13 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/signpost-dev/signpost/pkg/controller/endpoints/plan"
+	"github.com/signpost-dev/signpost/pkg/controller/ledger"
 )
 
-const (
-	// requestTimeout bounds each request, so that a dead connection does not hold
-	// a worker for ever.
-	requestTimeout = 30 * time.Second
-	// parallelWrites is how many writes of one Service are under way at once.
-	parallelWrites = 8
-)
+// parallelWrites is how many writes of one Service are under way at once.
+const parallelWrites = 8
 
 // errBehind marks an error which only says that somebody else was quicker.
 var errBehind = errors.New("the object has changed meanwhile")
@@ -35,25 +30,23 @@ type writer struct {
 	*Controller
 	key     key
 	service *corev1.Service // nil if there is none any more
+	batch   *ledger.Batch
 
-	mu sync.Mutex
-	// versions are those of objects that this plan has written: a second write
-	// starts from the first one's result.
-	versions map[entryID]string
-	errs     []error
+	mu   sync.Mutex
+	errs []error
 	// quiet is true as long as all errs are errBehind.
 	quiet bool
 	// yielded is true if not all additions of the plan were made.
 	yielded bool
 }
 
-// write makes the writes of p, phase by phase.
-func (c *Controller) write(ctx context.Context, k key, svc *corev1.Service, p plan.Plan) error {
+// write makes the writes of p, phase by phase, and returns the versions of what it
+// has created and updated.
+func (c *Controller) write(ctx context.Context, k key, svc *corev1.Service, p plan.Plan) (map[ledger.ID]string, error) {
 	if len(p.Writes) == 0 {
-		return nil
+		return nil, nil
 	}
-	w := &writer{Controller: c, key: k, service: svc, versions: map[entryID]string{}, quiet: true}
-	c.published.begin(k)
+	w := &writer{Controller: c, key: k, service: svc, batch: c.published.Begin(k), quiet: true}
 	c.pace.begin(k, time.Now())
 	for _, phase := range []plan.Phase{plan.Removals, plan.Additions, plan.Leftovers} {
 		if phase == plan.Leftovers && len(w.errs) > 0 || w.yielded {
@@ -62,16 +55,16 @@ func (c *Controller) write(ctx context.Context, k key, svc *corev1.Service, p pl
 		w.phase(ctx, p, phase)
 	}
 	c.pace.end(k, time.Now())
-	if c.published.end(k) {
+	if w.batch.End() {
 		c.queue.Add(k)
 	}
 	if w.yielded && len(w.errs) == 0 {
-		return errYield
+		return nil, errYield
 	}
 	if !p.Trigger.IsZero() && len(w.errs) == 0 {
 		c.metrics.latency.Observe(time.Since(p.Trigger).Seconds())
 	}
-	return w.err()
+	return w.batch.Written(), w.err()
 }
 
 // phase makes the writes of one phase. Many additions make room for a removal
@@ -98,41 +91,12 @@ func (w *writer) phase(ctx context.Context, p plan.Plan, phase plan.Phase) {
 	_ = g.Wait() // each write notes its own error: one must not stop the others
 }
 
-// one makes one write. The object is copied, for the client writes the answer
-// into what it is given, and the plan's objects share memory with the caches.
+// one makes one write.
 func (w *writer) one(ctx context.Context, one plan.Write) error {
-	ctx, cancel := context.WithTimeout(ctx, requestTimeout)
+	ctx, cancel := context.WithTimeout(ctx, ledger.RequestTimeout)
 	defer cancel()
 	defer w.measure()()
-	o, ok := one.Object.DeepCopyObject().(client.Object)
-	if !ok {
-		return fmt.Errorf("%T is no object", one.Object)
-	}
-	w.mu.Lock()
-	if v, again := w.versions[idOf(o)]; again && one.Verb != plan.Create {
-		o.SetResourceVersion(v)
-	}
-	w.mu.Unlock()
-	switch one.Verb {
-	case plan.Create:
-		if err := w.options.Client.Create(ctx, o); err != nil {
-			return err
-		}
-	case plan.Update:
-		if err := w.options.Client.Update(ctx, o); err != nil {
-			if apierrors.IsNotFound(err) {
-				w.published.removed(w.key, one.Object, time.Now())
-			}
-			return err
-		}
-	case plan.Delete:
-		return w.delete(ctx, o)
-	}
-	w.mu.Lock()
-	w.versions[idOf(o)] = o.GetResourceVersion()
-	w.mu.Unlock()
-	w.published.wrote(w.key, o, time.Now())
-	return nil
+	return w.batch.Do(ctx, w.options.Client, one)
 }
 
 // measure notes that a write begins, and returns what notes that it has ended.
@@ -146,21 +110,10 @@ func (w *writer) measure() (ended func()) {
 	}
 }
 
-func (w *writer) delete(ctx context.Context, o client.Object) error {
-	err := w.options.Client.Delete(ctx, o, client.Preconditions{
-		UID: new(o.GetUID()), ResourceVersion: new(o.GetResourceVersion()),
-	})
-	if err == nil || apierrors.IsNotFound(err) {
-		w.published.removed(w.key, o, time.Now())
-		return nil
-	}
-	return err
-}
-
 // note counts a write and keeps its error.
 func (w *writer) note(one plan.Write, err error) {
 	kind, result := kindOf(one.Object), resultOK
-	behind := isBehind(err)
+	behind := ledger.IsBehind(err)
 	switch {
 	case behind:
 		result = resultBehind
@@ -188,11 +141,6 @@ func (w *writer) err() error {
 		return fmt.Errorf("%w: %w", errBehind, err)
 	}
 	return err
-}
-
-// isBehind says whether the server refused because of what others wrote.
-func isBehind(err error) bool {
-	return apierrors.IsConflict(err) || apierrors.IsAlreadyExists(err) || apierrors.IsNotFound(err)
 }
 
 func kindOf(o plan.Object) string {

@@ -6,9 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/signpost-dev/signpost/test/apiserver"
 )
@@ -57,57 +55,4 @@ metrics: {bindAddress: ""}
 		return nil, fmt.Errorf("-only: no contender has %q in its name", only)
 	}
 	return out, nil
-}
-
-// usage is what a process has used.
-type usage struct {
-	cpu time.Duration
-	// resident and peak are memory, in bytes.
-	resident, peak int64
-}
-
-// clockTick is the unit of times in /proc, which is 100 a second on all that Go
-// runs on.
-const clockTick = 10 * time.Millisecond
-
-// since sets u to what the process has used since before: its memory is that of now.
-func (u *usage) since(before usage, pid int) error {
-	now, err := usageOf(pid)
-	if err != nil {
-		return err
-	}
-	*u = now
-	u.cpu -= before.cpu
-	return nil
-}
-
-func usageOf(pid int) (usage, error) {
-	var u usage
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return u, fmt.Errorf("the contender has ended: %w", err)
-	}
-	fields := strings.Fields(string(stat[strings.LastIndex(string(stat), ")")+1:]))
-	for _, f := range fields[11:13] { // utime and stime
-		n, err := strconv.ParseInt(f, 10, 64)
-		if err != nil {
-			return u, fmt.Errorf("/proc/%d/stat: %w", pid, err)
-		}
-		u.cpu += time.Duration(n) * clockTick
-	}
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return u, fmt.Errorf("the contender has ended: %w", err)
-	}
-	for line := range strings.Lines(string(status)) {
-		for name, to := range map[string]*int64{"VmRSS:": &u.resident, "VmHWM:": &u.peak} {
-			if text, ok := strings.CutPrefix(line, name); ok {
-				if _, err := fmt.Sscan(text, to); err != nil {
-					return u, fmt.Errorf("/proc/%d/status: %w", pid, err)
-				}
-				*to *= 1024
-			}
-		}
-	}
-	return u, nil
 }

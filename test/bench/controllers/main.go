@@ -11,19 +11,19 @@ import (
 	"time"
 
 	"github.com/signpost-dev/signpost/test/apiserver"
+	"github.com/signpost-dev/signpost/test/bench/usage"
+	"github.com/signpost-dev/signpost/test/bench/world"
 )
+
+// cluster is what all contenders get in turn.
+type cluster struct{ *world.World }
 
 // plan is what to measure.
 type plan struct {
-	shapes []shape
+	shapes []world.Shape
 	rates  []float64
 	length time.Duration
 }
-
-// shape is what a cluster looks like.
-type shape struct{ services, podsEach int }
-
-func (s shape) String() string { return fmt.Sprintf("%d × %d", s.services, s.podsEach) }
 
 func main() {
 	shapes := flag.String("shapes", "1x5000,2000x5", "clusters, as Services x pods of each")
@@ -47,8 +47,8 @@ func main() {
 func parse(shapes, rates string, length time.Duration) (plan, error) {
 	p := plan{length: length}
 	for text := range strings.SplitSeq(shapes, ",") {
-		var s shape
-		if _, err := fmt.Sscanf(text, "%dx%d", &s.services, &s.podsEach); err != nil || s.services < 1 || s.podsEach < 1 {
+		var s world.Shape
+		if _, err := fmt.Sscanf(text, "%dx%d", &s.Services, &s.PodsEach); err != nil || s.Services < 1 || s.PodsEach < 1 {
 			return p, fmt.Errorf("-shapes: %q is not like 2000x5", text)
 		}
 		p.shapes = append(p.shapes, s)
@@ -83,18 +83,19 @@ func run(ctx context.Context, p plan, only string) error {
 }
 
 // runShape measures all contenders in one cluster.
-func runShape(ctx context.Context, p plan, s shape, all []contender) error {
+func runShape(ctx context.Context, p plan, s world.Shape, all []contender) error {
 	server, err := apiserver.Start(ctx, apiserver.Options{Args: []string{"--max-requests-inflight=3000", "--max-mutating-requests-inflight=1000"}})
 	if err != nil {
 		return err
 	}
 	defer func() { _ = server.Stop() }()
-	w, err := newWorld(ctx, server, s)
+	made, err := world.New(ctx, server, s)
 	if err != nil {
 		return err
 	}
+	w := &cluster{made}
 	for _, c := range all {
-		if err := w.clear(ctx); err != nil {
+		if err := w.Clear(ctx); err != nil {
 			return err
 		}
 		if err := runContender(ctx, p, w, c); err != nil {
@@ -105,14 +106,14 @@ func runShape(ctx context.Context, p plan, s shape, all []contender) error {
 }
 
 // runContender measures one contender at all rates.
-func runContender(ctx context.Context, p plan, w *world, c contender) error {
+func runContender(ctx context.Context, p plan, w *cluster, c contender) error {
 	watch, err := w.watch(ctx)
 	if err != nil {
 		return err
 	}
 	defer watch.stop()
 	began := time.Now()
-	program, err := c.start(w.server)
+	program, err := c.start(w.Server)
 	if err != nil {
 		return err
 	}
@@ -120,8 +121,8 @@ func runContender(ctx context.Context, p plan, w *world, c contender) error {
 	if err := watch.awaitAll(ctx, 10*time.Minute); err != nil {
 		return fmt.Errorf("%w; the end of its log:\n%s", err, program.Log())
 	}
-	start := result{contender: c.name, shape: w.shape, took: time.Since(began), writes: watch.takeWrites()}
-	if err := start.cost.since(usage{}, program.PID()); err != nil {
+	start := result{contender: c.name, shape: w.Shape, took: time.Since(began), writes: watch.takeWrites()}
+	if err := start.cost.Since(usage.Usage{}, program.PID()); err != nil {
 		return err
 	}
 	start.printStart()

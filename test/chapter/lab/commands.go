@@ -68,6 +68,22 @@ func (c *Cluster) StartAPIServer(ctx context.Context) error {
 	return err
 }
 
+// Freeze makes node n die without a word, or only its kubelet. Thaw undoes it.
+func (c *Cluster) Freeze(ctx context.Context, n int, kubeletOnly bool) error {
+	args := []string{"freeze", strconv.Itoa(n)}
+	if kubeletOnly {
+		args = append(args, "kubelet")
+	}
+	_, err := c.hack(ctx, args...)
+	return err
+}
+
+// Thaw lets node n go on after Freeze.
+func (c *Cluster) Thaw(ctx context.Context, n int) error {
+	_, err := c.hack(ctx, "thaw", strconv.Itoa(n))
+	return err
+}
+
 // hack runs hack/cluster. What is run was built from the same source as what
 // is printed, which is what a reader can type.
 func (c *Cluster) hack(ctx context.Context, args ...string) (string, error) {

@@ -41,12 +41,21 @@ type Probe struct {
 // A url like dns://10.96.0.10/alpaca-prod.default.svc.cluster.local asks that
 // server for the name; what it answers stands in the place of the pod.
 func (c *Cluster) Probe(ctx context.Context, podIP, url string, rate float64) (*Probe, error) {
+	return c.probe(ctx, podIP, url, rate, 0)
+}
+
+// ProbeKept is Probe over so many connections that are kept, and asked in turn.
+func (c *Cluster) ProbeKept(ctx context.Context, podIP, url string, rate float64, kept int) (*Probe, error) {
+	return c.probe(ctx, podIP, url, rate, kept)
+}
+
+func (c *Cluster) probe(ctx context.Context, podIP, url string, rate float64, kept int) (*Probe, error) {
 	netns, err := c.Quiet().hack(ctx, "pod-netns", podIP)
 	if err != nil {
 		return nil, err
 	}
 	cmd := exec.CommandContext(ctx, "nsenter", "--net="+strings.TrimSpace(netns),
-		c.tool("probe"), "-url", url, "-rate", strconv.FormatFloat(rate, 'f', -1, 64))
+		c.tool("probe"), "-url", url, "-rate", strconv.FormatFloat(rate, 'f', -1, 64), "-kept", strconv.Itoa(kept))
 	stdin, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, err

@@ -129,6 +129,13 @@ func (c *Changes) After(t time.Time, pod string, ready bool) (Change, bool) {
 	return c.changes[i], true
 }
 
+// All returns the changes so far.
+func (c *Changes) All() []Change {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.changes)
+}
+
 // Await waits for the first change of the pod to ready after t.
 func (c *Changes) Await(ctx context.Context, limit time.Duration, t time.Time, pod string, ready bool) (Change, error) {
 	var found Change

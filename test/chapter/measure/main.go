@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/signpost-dev/signpost/test/chapter/lab"
@@ -16,19 +17,21 @@ import (
 
 // figures are the measurements by name.
 type figures struct {
-	changes, curls, rounds, kills int
-	rate                          float64
-	over, outage                  time.Duration
+	changes, curls, rounds, kills, kept int
+	rate                                float64
+	over, outage, partition             time.Duration
 }
 
 func main() {
 	var f figures
 	flag.IntVar(&f.changes, "n", 200, "readiness: changes each way")
-	flag.Float64Var(&f.rate, "rate", 500, "readiness: new connections per second")
+	flag.Float64Var(&f.rate, "rate", 500, "readiness, rollout: new connections per second")
 	flag.IntVar(&f.curls, "curls", 1000, "churn: requests")
 	flag.IntVar(&f.rounds, "rounds", 5, "churn: how often to scale to 10 and to 2")
 	flag.DurationVar(&f.over, "over", time.Minute, "churn: how long")
-	flag.IntVar(&f.kills, "kills", 1, "kill: how often")
+	flag.IntVar(&f.kills, "kills", 1, "kill, leader, freeze: how often")
+	flag.IntVar(&f.kept, "kept", 50, "rollout: connections that are kept")
+	flag.DurationVar(&f.partition, "partition", 90*time.Second, "partition: how long the kubelets are away")
 	flag.DurationVar(&f.outage, "outage", time.Minute, "outage: how long the API server is away")
 	verbose := flag.Bool("v", false, "print the commands")
 	flag.Parse()
@@ -47,13 +50,15 @@ func main() {
 func (f figures) run(ctx context.Context, out io.Writer, names []string) (err error) {
 	all := map[string]func(context.Context, *trial.Bench) error{
 		"readiness": f.readiness, "churn": f.churn, "kill": f.kill, "outage": f.away,
+		"rollout": f.rollout, "leader": f.leader, "freeze": f.freeze, "partition": f.cutOff,
 	}
+	known := []string{"readiness", "churn", "kill", "outage", "rollout", "leader", "freeze", "partition"}
 	if len(names) == 0 {
-		names = []string{"readiness", "churn", "kill", "outage"}
+		names = known
 	}
 	for _, n := range names {
 		if all[n] == nil {
-			return fmt.Errorf("%q is none of readiness, churn, kill and outage", n)
+			return fmt.Errorf("%q is none of %s", n, strings.Join(known, ", "))
 		}
 	}
 	c, err := lab.Open(ctx, out)

@@ -13,6 +13,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/miekg/dns"
@@ -22,12 +23,13 @@ func main() {
 	target := flag.String("url", "", "what to ask, as http://10.96.0.1:8080/ or dns://10.96.0.10/name")
 	rate := flag.Float64("rate", 500, "new connections per second")
 	timeout := flag.Duration("timeout", 2*time.Second, "how long a connection may take")
+	kept := flag.Int("kept", 0, "so many connections that are kept and asked in turn, instead of new ones")
 	flag.Parse()
-	if *target == "" || *rate <= 0 || flag.NArg() > 0 {
+	if *target == "" || *rate <= 0 || *kept < 0 || flag.NArg() > 0 {
 		flag.Usage()
 		os.Exit(2)
 	}
-	ask, err := asker(*target, *timeout)
+	ask, err := asker(*target, *timeout, *kept)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
@@ -70,20 +72,23 @@ func probe(ctx context.Context, ask func() string, interval time.Duration, out *
 	}
 }
 
-// asker returns what asks target once, over a new connection.
-func asker(target string, timeout time.Duration) (func() string, error) {
+// asker returns what asks target once: over a new connection, or by the next of
+// those that are kept.
+func asker(target string, timeout time.Duration, kept int) (func() string, error) {
 	u, err := url.Parse(target)
 	if err != nil {
 		return nil, err
 	}
 	switch u.Scheme {
 	case "http":
-		client := &http.Client{
-			Timeout: timeout,
-			// A kept connection would stay with its pod for ever.
-			Transport: &http.Transport{DisableKeepAlives: true},
+		// A kept connection stays with its pod as long as that lives. Each has a
+		// transport of its own, or they would be put into one.
+		clients := make([]*http.Client, max(kept, 1))
+		for i := range clients {
+			clients[i] = &http.Client{Timeout: timeout, Transport: &http.Transport{DisableKeepAlives: kept == 0}}
 		}
-		return func() string { return get(client, target) }, nil
+		var asked atomic.Uint64
+		return func() string { return get(clients[asked.Add(1)%uint64(len(clients))], target) }, nil
 	case "dns":
 		client, server := &dns.Client{Timeout: timeout}, net.JoinHostPort(u.Hostname(), either(u.Port(), "53"))
 		name := dns.Fqdn(strings.Trim(u.Path, "/"))

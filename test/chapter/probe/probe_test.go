@@ -32,7 +32,7 @@ func TestGet(t *testing.T) {
 				fmt.Fprint(w, tt.body)
 			}))
 			defer server.Close()
-			ask, err := asker(server.URL, time.Second)
+			ask, err := asker(server.URL, time.Second, 0)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -40,6 +40,31 @@ func TestGet(t *testing.T) {
 				t.Errorf("got %s, want %s", got, tt.want)
 			}
 		})
+	}
+}
+
+// TestKept holds that kept connections are as many as were asked for, and that
+// without any each question has one of its own.
+func TestKept(t *testing.T) {
+	for kept, want := range map[int]int{0: 6, 2: 2} {
+		sources := map[string]bool{}
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			sources[r.RemoteAddr] = true
+			fmt.Fprint(w, "pod     a")
+		}))
+		ask, err := asker(server.URL, time.Second, kept)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 6 {
+			if got := ask(); got != "a" {
+				t.Errorf("%d kept: got %s", kept, got)
+			}
+		}
+		server.Close()
+		if len(sources) != want {
+			t.Errorf("%d kept: six questions came over %d connections, want %d", kept, len(sources), want)
+		}
 	}
 }
 
@@ -64,7 +89,7 @@ func TestLookup(t *testing.T) {
 	for _, tt := range []struct{ name, want string }{
 		{"web.example", "10.96.0.7"}, {"web.example", "10.96.0.7"}, {"nobody.example", "!NOERROR_without_an_address"},
 	} {
-		ask, err := asker("dns://"+socket.LocalAddr().String()+"/"+tt.name, 5*time.Second)
+		ask, err := asker("dns://"+socket.LocalAddr().String()+"/"+tt.name, 5*time.Second, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -83,7 +108,7 @@ func TestLookup(t *testing.T) {
 func TestNobodyThere(t *testing.T) {
 	server := httptest.NewServer(nil)
 	server.Close()
-	ask, err := asker(server.URL, time.Second)
+	ask, err := asker(server.URL, time.Second, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -93,7 +118,7 @@ func TestNobodyThere(t *testing.T) {
 }
 
 func TestUnknownScheme(t *testing.T) {
-	if _, err := asker("ftp://10.96.0.1/", time.Second); err == nil {
+	if _, err := asker("ftp://10.96.0.1/", time.Second, 0); err == nil {
 		t.Error("ftp was accepted")
 	}
 }

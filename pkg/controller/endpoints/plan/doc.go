@@ -18,6 +18,15 @@
 //   - when a Service's ports change, each slice keeps its addresses and gets the
 //     new ports in one write.
 //
+// MakeMirror plans the slices of a Service without selector, which mirror an
+// Endpoints that somebody else writes. They differ from upstream's in that
+//
+//   - what the controllers left behind themselves is not mirrored, and nothing is
+//     for an ExternalName;
+//   - an address that is not ready does not serve either, and says so; going back
+//     to the stock controller rewrites each such slice once;
+//   - also a lost owner and hints that somebody set are repaired.
+//
 // Making a plan of an unchanged Service gives no writes, and so does planning
 // again after the writes are done; the order of the input does not matter.
 //

@@ -26,6 +26,8 @@ import (
 	"k8s.io/endpointslice"
 	"k8s.io/endpointslice/topologycache"
 	endpointsliceutil "k8s.io/endpointslice/util"
+
+	"github.com/signpost-dev/signpost/pkg/controller/readiness/verdict"
 )
 
 var (
@@ -283,7 +285,16 @@ func oracleState(rng *rand.Rand, p *corev1.Pod) {
 		p.Labels = map[string]string{"app": []string{"a", "b"}[rng.IntN(2)]}
 	case 3:
 		p.Status.Conditions = nil
+	case 4:
+		waitsForGate(p)
 	}
+}
+
+// waitsForGate: upstream does not know our gate, and nor do we if nobody opens it.
+func waitsForGate(p *corev1.Pod) {
+	p.Spec.ReadinessGates = []corev1.PodReadinessGate{{ConditionType: verdict.ProgrammedGate}}
+	notReady(p)
+	p.Status.Conditions = append(p.Status.Conditions, corev1.PodCondition{Type: corev1.ContainersReady, Status: corev1.ConditionTrue})
 }
 
 // oracleChange changes some of everything, but for what TestOracle excludes.

@@ -31,6 +31,12 @@ type Input struct {
 	Zones map[string]string
 	// Dead has those of these Nodes that are taken to be dead.
 	Dead map[string]bool
+	// Failed has those of the Dead from which nothing is heard any more at all, each
+	// with the reason: none of their pods can be sent to, ready or not.
+	Failed map[string]string
+	// TellsPods: somebody opens verdict.ProgrammedGate of the pods that wait for it.
+	// Without that they are not published before.
+	TellsPods bool
 	// ZoneCPU is how many thousandths of a CPU each zone's nodes have for pods:
 	// those that are ready and are no control plane. Nil if that of one of them is
 	// not known. It is looked at for a Service that WantsZones.
@@ -57,6 +63,8 @@ type Plan struct {
 	// Unhinted says, for a Service that WantsZones, why it gets no hints: one for
 	// each family that gets none, with upstream's text as message.
 	Unhinted []model.Problem
+	// Shared says that several of the pods claim one address.
+	Shared bool
 }
 
 // Verb is what a Write does.
@@ -105,6 +113,7 @@ type Write struct {
 // Make plans for a Service that exists.
 func Make(in Input, opt Options) Plan {
 	p := &planner{Input: in, maxPerSlice: max(1, opt.MaxEndpointsPerSlice), owners: owners(in.Pods)}
+	p.plan.Shared = len(p.owners) > 0
 	selects := SelectsPods(in.Service)
 	if opt.EndpointSlices {
 		if selects {
@@ -161,8 +170,9 @@ type planner struct {
 // dead, it is its kubelet's turn to say that it is back, not the node's.
 func (p *planner) node(pod *corev1.Pod) verdict.Node {
 	_, known := p.Zones[pod.Spec.NodeName]
-	trusted := known && !p.Dead[pod.Spec.NodeName] && verdict.Marked(pod) && p.isServed(pod.UID)
-	return verdict.Node{Known: known, Trusted: trusted}
+	dead := p.Dead[pod.Spec.NodeName]
+	trusted := known && !dead && verdict.Marked(pod) && p.isServed(pod.UID)
+	return verdict.Node{Known: known, Trusted: trusted, Dead: dead, Failed: p.Failed[pod.Spec.NodeName], Untold: !p.TellsPods}
 }
 
 // isServed says whether a pod is published as one that can be sent to.

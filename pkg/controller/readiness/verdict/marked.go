@@ -9,17 +9,30 @@ type Node struct {
 	// Trusted: the pod was served before the node controller marked it, and its
 	// node has not been taken to be dead since.
 	Trusted bool
+	// Dead: the node is taken to be dead.
+	Dead bool
+	// Failed is why, if that is not only because the node controller says so: then
+	// pods are out though they are ready, as none of them can be reached. Empty if
+	// it is not so.
+	Failed string
+	// Untold: nobody tells a pod that waits when the nodes send to it, see Waits.
+	// That is so for all nodes or for none.
+	Untold bool
 }
 
-// Serves says whether the pod can be sent to: it is ready, or would be had the
-// node controller not marked it without need.
+// Serves says whether the pod can be sent to: its node has not failed, and it is
+// ready, or would be had the node controller not marked it without need, or would
+// be if it were sent to.
 //
 // When no kubelet's lease is renewed for 50 s, because the API server was away
 // or the network to it cut, the node controller marks every pod of the cluster
 // unready (kubernetes/kubernetes#105617). The pods answer as before; without
 // this all Services would be empty until each kubelet has looked after its pods.
 func Serves(pod *corev1.Pod, node Node) bool {
-	return IsReady(pod) || node.Trusted && Marked(pod)
+	if node.Failed != "" {
+		return false
+	}
+	return IsReady(pod) || node.Trusted && Marked(pod) || !node.Untold && !node.Dead && Waits(pod)
 }
 
 // Marked says whether it was the node controller that made the pod unready. Only

@@ -27,6 +27,12 @@ type Reason string
 const (
 	// Ready (In): the pod is ready.
 	Ready Reason = "Ready"
+	// NodeSilent (In): the node controller marked the pod unready because it did
+	// not hear of its node, see Serves; the pod goes on being sent to.
+	NodeSilent Reason = "NodeSilent"
+	// Programming (In): all that the pod lacks is the gate ProgrammedGate, which
+	// opens when the nodes send to it; so they have to.
+	Programming Reason = "Programming"
 	// PublishedNotReady (In): the pod is not ready or terminates, and the Service
 	// says publishNotReadyAddresses.
 	PublishedNotReady Reason = "PublishedNotReady"
@@ -36,13 +42,22 @@ const (
 	Terminating Reason = "Terminating"
 	// Finished (Out): the pod's phase, the Subject, is Succeeded or Failed.
 	Finished Reason = "Finished"
-	// NoAddress (Out): the pod has no address yet.
+	// NoAddress (Out): the pod has no address yet. Detail has what it waits for.
 	NoAddress Reason = "NoAddress"
 	// NoAddressOfFamily (Out): the pod has addresses, none of the family that is
 	// the Subject.
 	NoAddressOfFamily Reason = "NoAddressOfFamily"
+	// AddressTaken (Out): the pod that is the Subject came later and has its
+	// address. Judge does not know of other pods, the plan does.
+	AddressTaken Reason = "AddressTaken"
+	// Truncated (Out): the Endpoints object has no room for the pod. It does not
+	// happen where there are EndpointSlices. Judge does not know of it, the plan does.
+	Truncated Reason = "Truncated"
 	// NodeUnknown (Out): there is no Node of the name that is the Subject.
 	NodeUnknown Reason = "NodeUnknown"
+	// NodeDead (Out): the node that is the Subject is dead, the Detail says how one
+	// knows; otherwise the pod could be sent to.
+	NodeDead Reason = "NodeDead"
 	// NoPort (Out): no container of the pod has any of the ports that the Service
 	// names; MissingPorts lists them.
 	NoPort Reason = "NoPort"
@@ -50,6 +65,9 @@ const (
 	GateNotTrue Reason = "GateNotTrue"
 	// ContainerNotReady (Out): the container that is the Subject is not ready.
 	ContainerNotReady Reason = "ContainerNotReady"
+	// Initializing (Out): the init container that is the Subject has not done its
+	// work; no other has been started.
+	Initializing Reason = "Initializing"
 	// NotReady (Out): the Ready condition is not True though containers and gates
 	// are, as when the node is dead. Detail has the condition's reason.
 	NotReady Reason = "NotReady"
@@ -88,11 +106,13 @@ func Judge(svc *corev1.Service, pod *corev1.Pod, family corev1.IPFamily, node No
 	case len(v.MissingPorts) > 0 && len(v.MissingPorts) == len(svc.Spec.Ports):
 		v.State, v.Reason = Out, NoPort
 	case c.Serving && !c.Terminating:
-		v.State, v.Reason = In, Ready
+		v.State, v.Reason = In, whyServes(pod)
 	case c.Ready:
 		v.State, v.Reason = In, PublishedNotReady
 	case c.Serving:
 		v.State, v.Reason = ServingOnly, ServesWhileTerminating
+	case node.Failed != "" && Serves(pod, Node{Known: node.Known, Untold: node.Untold}):
+		v.State, v.Reason, v.Subject, v.Detail = Out, NodeDead, pod.Spec.NodeName, node.Failed
 	case c.Terminating:
 		v.State, v.Reason = Out, Terminating
 	default:
@@ -108,13 +128,24 @@ func unlisted(svc *corev1.Service, pod *corev1.Pod, family corev1.IPFamily, node
 	case IsFinished(pod):
 		return Verdict{State: Out, Reason: Finished, Subject: string(pod.Status.Phase), Detail: pod.Status.Reason}, true
 	case !hasAddress(pod):
-		return Verdict{State: Out, Reason: NoAddress}, true
+		return Verdict{State: Out, Reason: NoAddress, Detail: whyNoAddress(pod)}, true
 	case len(Addresses(pod, family)) == 0:
 		return Verdict{State: Out, Reason: NoAddressOfFamily, Subject: string(family)}, true
 	case !node.Known && !svc.Spec.PublishNotReadyAddresses:
 		return Verdict{State: Out, Reason: NodeUnknown, Subject: pod.Spec.NodeName}, true
 	}
 	return Verdict{}, false
+}
+
+// whyServes says why a pod is sent to, which is.
+func whyServes(pod *corev1.Pod) Reason {
+	switch {
+	case IsReady(pod):
+		return Ready
+	case Waits(pod):
+		return Programming
+	}
+	return NodeSilent
 }
 
 // ConditionsOf returns the conditions of the endpoint of a pod that runs on node.
@@ -151,59 +182,4 @@ func condition(pod *corev1.Pod, t corev1.PodConditionType) *corev1.PodCondition 
 		}
 	}
 	return nil
-}
-
-// whyNotReady looks for the first container, then the first gate, that keeps a
-// pod from being ready. Containers first: a gate often waits for them.
-func whyNotReady(pod *corev1.Pod) (reason Reason, subject, detail string) {
-	if c := notReadyContainer(pod); c != nil {
-		return ContainerNotReady, c.Name, containerState(c)
-	}
-	for _, gate := range pod.Spec.ReadinessGates {
-		c := condition(pod, gate.ConditionType)
-		switch {
-		case c == nil:
-			return GateNotTrue, string(gate.ConditionType), "no such condition"
-		case c.Status != corev1.ConditionTrue:
-			return GateNotTrue, string(gate.ConditionType), c.Reason
-		}
-	}
-	if c := condition(pod, corev1.PodReady); c != nil {
-		return NotReady, "", c.Reason
-	}
-	return NotReady, "", "no Ready condition"
-}
-
-// notReadyContainer returns the first container that counts for readiness and is
-// not ready: ordinary ones, and init containers that are restartable.
-func notReadyContainer(pod *corev1.Pod) *corev1.ContainerStatus {
-	for i := range pod.Status.ContainerStatuses {
-		if !pod.Status.ContainerStatuses[i].Ready {
-			return &pod.Status.ContainerStatuses[i]
-		}
-	}
-	restartable := map[string]bool{}
-	for i := range pod.Spec.InitContainers {
-		restartable[pod.Spec.InitContainers[i].Name] = isRestartable(&pod.Spec.InitContainers[i])
-	}
-	for i := range pod.Status.InitContainerStatuses {
-		if c := &pod.Status.InitContainerStatuses[i]; !c.Ready && restartable[c.Name] {
-			return c
-		}
-	}
-	return nil
-}
-
-func containerState(c *corev1.ContainerStatus) string {
-	switch {
-	case c.State.Waiting != nil:
-		return c.State.Waiting.Reason
-	case c.State.Terminated != nil:
-		return c.State.Terminated.Reason
-	case c.State.Running != nil && (c.Started == nil || *c.Started):
-		return "readiness probe fails"
-	case c.State.Running != nil:
-		return "startup probe has not succeeded"
-	}
-	return ""
 }

@@ -53,7 +53,8 @@ func TestJudge(t *testing.T) {
 		name    string
 		svc     func(*corev1.Service)
 		pod     []change
-		unknown bool // node
+		unknown bool   // node
+		failed  string // the node, and why
 		want    Verdict
 	}{
 		{name: "ready", pod: []change{ready("True")}, want: Verdict{In, Ready, "", "", true, Conditions{true, true, false}, nil}},
@@ -96,6 +97,25 @@ func TestJudge(t *testing.T) {
 			want: Verdict{Out, GateNotTrue, "a/no", "Why", true, off, nil}},
 		{name: "condition false though nothing else is", pod: []change{ready("False"), container(corev1.ContainerStatus{Name: "app", Ready: true})},
 			want: Verdict{Out, NotReady, "", "TheReason", true, off, nil}},
+		{name: "init container at work", pod: []change{ready("False"), container(corev1.ContainerStatus{Name: "app", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "PodInitializing"}}}),
+			func(p *corev1.Pod) {
+				p.Status.InitContainerStatuses = []corev1.ContainerStatus{{Name: "setup", State: ended}, {Name: "migrate", State: waiting}}
+			}},
+			want: Verdict{Out, Initializing, "migrate", "CrashLoopBackOff", true, off, nil}},
+		{name: "not scheduled", pod: []change{ips(), condition("PodScheduled", "False")}, want: Verdict{Out, NoAddress, "", "Why", false, off, nil}},
+		{name: "no address while a container waits", pod: []change{ips(), container(corev1.ContainerStatus{Name: "app", State: waiting})},
+			want: Verdict{Out, NoAddress, "", "CrashLoopBackOff", false, off, nil}},
+		{name: "waits for the nodes", pod: []change{ready("False"), condition("ContainersReady", "True"), gate("signpost.dev/programmed")},
+			want: Verdict{In, Programming, "", "", true, Conditions{true, true, false}, nil}},
+		{name: "ready on a node that is dead", failed: "silent", pod: []change{ready("True")}, want: Verdict{Out, NodeDead, "node-1", "silent", true, off, nil}},
+		{name: "waits for the nodes, of which its own is dead", failed: "silent", pod: []change{ready("False"), condition("ContainersReady", "True"), gate("signpost.dev/programmed")},
+			want: Verdict{Out, NodeDead, "node-1", "silent", true, off, nil}},
+		{name: "terminates on a node that is dead", failed: "silent", pod: []change{ready("True"), terminating},
+			want: Verdict{Out, NodeDead, "node-1", "silent", true, Conditions{false, false, true}, nil}},
+		{name: "not ready, and on a node that is dead", failed: "silent", pod: []change{ready("False"), container(corev1.ContainerStatus{Name: "app", State: ended})},
+			want: Verdict{Out, ContainerNotReady, "app", "OOMKilled", true, off, nil}},
+		{name: "published, whatever its node is", svc: publish, failed: "silent", pod: []change{ready("True")},
+			want: Verdict{In, PublishedNotReady, "", "", true, Conditions{true, false, false}, nil}},
 		{name: "no condition", want: Verdict{Out, NotReady, "", "no Ready condition", true, off, nil}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -107,7 +127,7 @@ func TestJudge(t *testing.T) {
 			for _, f := range tt.pod {
 				f(pod)
 			}
-			if diff := cmp.Diff(tt.want, Judge(svc, pod, corev1.IPv4Protocol, Node{Known: !tt.unknown})); diff != "" {
+			if diff := cmp.Diff(tt.want, Judge(svc, pod, corev1.IPv4Protocol, Node{Known: !tt.unknown, Failed: tt.failed})); diff != "" {
 				t.Errorf("verdict (-want +got):\n%s", diff)
 			}
 		})

@@ -1,4 +1,4 @@
-package endpoints
+package ledger
 
 import (
 	"fmt"
@@ -12,7 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-var testKey = key{Namespace: "ns", Name: "svc"}
+var testKey = Key{Namespace: "ns", Name: "svc"}
 
 func slice(name, uid, version string) *discoveryv1.EndpointSlice {
 	return &discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: "ns", Name: name, UID: types.UID(uid), ResourceVersion: version}}
@@ -23,20 +23,20 @@ func slice(name, uid, version string) *discoveryv1.EndpointSlice {
 // plan) or a part of a write.
 func TestOwnWritesAndThoseOfOthers(t *testing.T) {
 	now := time.Unix(1000, 0)
-	type step func(p *published) (replan bool)
+	type step func(l *Ledger) (replan bool)
 	event := func(uid, version string) step {
-		return func(p *published) bool { return p.observe(testKey, slice("s", uid, version)) }
+		return func(l *Ledger) bool { return l.Observe(testKey, slice("s", uid, version)) }
 	}
 	gone := func(uid string) step {
-		return func(p *published) bool { return p.observeDelete(testKey, slice("s", uid, "0")) }
+		return func(l *Ledger) bool { return l.ObserveDelete(testKey, slice("s", uid, "0")) }
 	}
-	begin := func(p *published) bool { p.begin(testKey); return false }
-	end := func(p *published) bool { return p.end(testKey) }
+	begin := func(l *Ledger) bool { l.begin(testKey); return false }
+	end := func(l *Ledger) bool { return l.end(testKey) }
 	wrote := func(uid, version string) step {
-		return func(p *published) bool { p.wrote(testKey, slice("s", uid, version), now); return false }
+		return func(l *Ledger) bool { l.wrote(testKey, slice("s", uid, version), now); return false }
 	}
 	removed := func(uid string) step {
-		return func(p *published) bool { p.removed(testKey, slice("s", uid, "0"), now); return false }
+		return func(l *Ledger) bool { l.removed(testKey, slice("s", uid, "0"), now); return false }
 	}
 	for _, tt := range []struct {
 		name  string
@@ -63,10 +63,10 @@ func TestOwnWritesAndThoseOfOthers(t *testing.T) {
 		{"a late deletion of what had the name before", []step{event("u", "1"), begin, removed("u"), wrote("v", "3"), end, gone("u"), event("v", "3")}, []int{0}, []string{"s v 3"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p := newPublished()
+			l := New()
 			var replans []int
 			for i, s := range tt.steps {
-				if s(p) {
+				if s(l) {
 					replans = append(replans, i)
 				}
 			}
@@ -74,7 +74,7 @@ func TestOwnWritesAndThoseOfOthers(t *testing.T) {
 				t.Errorf("steps that ask for a plan (-want +got):\n%s", diff)
 			}
 			var got []string
-			eps, _ := p.of(testKey)
+			eps, _ := l.Of(testKey)
 			for _, s := range eps {
 				got = append(got, fmt.Sprint(s.Name, " ", s.UID, " ", s.ResourceVersion))
 			}
@@ -82,11 +82,11 @@ func TestOwnWritesAndThoseOfOthers(t *testing.T) {
 			if diff := cmp.Diff(tt.want, got); diff != "" {
 				t.Errorf("published (-want +got):\n%s", diff)
 			}
-			if len(p.gone) != 0 {
-				t.Errorf("still waits for the deletion of %v", p.gone)
+			if len(l.gone) != 0 {
+				t.Errorf("still waits for the deletion of %v", l.gone)
 			}
-			if len(got) == 0 && len(p.services) != 0 {
-				t.Errorf("keeps an empty ledger")
+			if len(got) == 0 && len(l.services) != 0 {
+				t.Errorf("keeps an empty page")
 			}
 		})
 	}
@@ -94,23 +94,23 @@ func TestOwnWritesAndThoseOfOthers(t *testing.T) {
 
 func TestOverdueWrites(t *testing.T) {
 	at := func(s int64) time.Time { return time.Unix(s, 0) }
-	p := newPublished()
-	p.begin(testKey)
-	p.wrote(testKey, slice("seen", "a", "1"), at(1))
-	p.wrote(testKey, slice("unseen", "b", "1"), at(1))
-	p.wrote(testKey, slice("recent", "c", "1"), at(9))
-	p.removed(testKey, slice("x", "d", "1"), at(1))
-	p.end(testKey)
-	p.observe(testKey, slice("seen", "a", "1"))
-	overdue := p.overdue(at(5), at(5))
+	l := New()
+	l.begin(testKey)
+	l.wrote(testKey, slice("seen", "a", "1"), at(1))
+	l.wrote(testKey, slice("unseen", "b", "1"), at(1))
+	l.wrote(testKey, slice("recent", "c", "1"), at(9))
+	l.removed(testKey, slice("x", "d", "1"), at(1))
+	l.end(testKey)
+	l.Observe(testKey, slice("seen", "a", "1"))
+	overdue := l.overdue(at(5), at(5))
 	if len(overdue) != 1 || overdue[0].object.GetName() != "unseen" {
 		t.Fatalf("overdue are %v", overdue)
 	}
-	if len(p.gone) != 0 {
-		t.Errorf("remembers the deletion of %v for ever", p.gone)
+	if len(l.gone) != 0 {
+		t.Errorf("remembers the deletion of %v for ever", l.gone)
 	}
-	p.checked(overdue[0], at(9))
-	if again := p.overdue(at(5), at(5)); len(again) != 0 {
+	l.checked(overdue[0], at(9))
+	if again := l.overdue(at(5), at(5)); len(again) != 0 {
 		t.Errorf("overdue after the check: %v", again)
 	}
 }
