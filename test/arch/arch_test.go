@@ -31,6 +31,7 @@ var rooms = map[string]floor{
 	"pkg/watchcache/translate":         pure,
 	"pkg/proxy/render":                 pure,
 	"pkg/dns/records":                  pure,
+	"pkg/dns/search":                   pure,
 	"pkg/controller/endpoints/plan":    pure,
 	"pkg/controller/readiness/verdict": pure,
 	"pkg/controller/nodes/evidence":    pure,
