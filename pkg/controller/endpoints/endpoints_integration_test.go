@@ -54,12 +54,10 @@ func TestLifeOfAService(t *testing.T) {
 
 	t.Log("somebody else meddles")
 	var list discoveryv1.EndpointSliceList
-	if err := w.List(t.Context(), &list, client.InNamespace(w.Namespace), client.MatchingLabels{discoveryv1.LabelServiceName: "web"}); err != nil {
-		t.Fatal(err)
-	}
-	if team := list.Items[0].Labels["team"]; team != "blue" {
-		t.Errorf("the slice's label team is %q", team)
-	}
+	w.Eventually("the slice has the Service's label team=blue", func() bool {
+		err := w.List(t.Context(), &list, client.InNamespace(w.Namespace), client.MatchingLabels{discoveryv1.LabelServiceName: "web", "team": "blue"})
+		return err == nil && len(list.Items) == 1
+	})
 	w.Remove(&list.Items[0])
 	w.waitFor("web", both("10.1.0.2", "zone-a")...)
 	w.Merge(&corev1.Endpoints{ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: w.Namespace}}, `{"subsets":null}`)
