@@ -98,9 +98,8 @@ func (f *programmer) commit(ctx context.Context, services *model.ServiceMap) err
 		return err
 	}
 	if !change.Empty() {
-		text := change.Text()
-		if err := f.tables.Restore(ctx, text); err != nil {
-			f.failed(set, change, text, err)
+		if err := f.tables.Restore(ctx, change.Text()); err != nil {
+			f.failed(change, err)
 			return err
 		}
 		f.metrics.wrote(change)
@@ -131,15 +130,15 @@ func (f *programmer) change(ctx context.Context, set *ruleset.Set) (ruleset.Chan
 	return ruleset.Replace(set, existing.Chains), nil
 }
 
-// failed finds out what the kernel holds after a restore from base to set has
+// failed finds out what the kernel holds after the restore of a change from base has
 // failed.
-func (f *programmer) failed(set *ruleset.Set, change ruleset.Change, text string, err error) {
+func (f *programmer) failed(change ruleset.Change, err error) {
 	f.metrics.restoreFailures.Inc()
 	refused, ok := errors.AsType[*iptables.RefusedError](err)
 	switch {
 	case f.base == nil:
 	case ok && refused.Line > 0:
-		f.base = f.base.WithTables(set, ruleset.Committed(text, refused.Line)...)
+		f.base = change.After(f.base, refused.Line)
 	case errors.Is(err, iptables.ErrLocked) && oneTable(change):
 		// Nothing was written. With more than one table it may have been the second
 		// one that could not be locked.

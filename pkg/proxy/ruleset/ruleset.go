@@ -53,10 +53,8 @@ const (
 	Filter Table = "filter"
 )
 
-// Tables returns the tables in the order in which a restore writes them. Each
-// is atomic by itself, so the order is what a packet sees in between: nat comes
-// before filter, so that a new Service is translated before anything about it
-// can be rejected, and one that goes away is rejected before it is forgotten.
+// Tables returns the tables in the order in which they are sorted. For the order of
+// writing see Change.Parts.
 func Tables() []Table { return []Table{Raw, NAT, Filter} }
 
 // Prefix starts the name of every chain that belongs to Signpost, and of no
@@ -99,6 +97,9 @@ func (k Key) Compare(o Key) int {
 type Chain struct {
 	Key
 	Rules []Rule
+	// IPSets are the names of the IP sets that the rules use. They are of type
+	// hash:ip with timeouts, of the family of the rules, and have to exist before the chain can be written.
+	IPSets []string
 }
 
 func (c *Chain) equal(o *Chain) bool {
@@ -138,6 +139,8 @@ type Jump struct {
 type Existing struct {
 	Chains []Key
 	Jumps  []Jump
+	// IPSets are the names of the IP sets of the family.
+	IPSets []string
 }
 
 // Stale returns the jumps that are none of hooks. A hook counts by where it

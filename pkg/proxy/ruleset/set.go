@@ -94,21 +94,14 @@ func (s *Set) put(chains map[Key]*Chain, k Key, was, now *Chain) {
 	chains[k] = now
 }
 
-// WithTables returns s with the given tables taken from o: what the kernel
-// holds when a restore from s to o broke off after those tables.
-func (s *Set) WithTables(o *Set, tables ...Table) *Set {
-	changes := map[Key]*Chain{}
-	for _, t := range tables {
-		for c := range s.All() {
-			if c.Table == t {
-				changes[c.Key] = nil
-			}
-		}
-		for c := range o.All() {
-			if c.Table == t {
-				changes[c.Key] = c
-			}
-		}
+// Apply returns s with c applied.
+func (s *Set) Apply(c Change) *Set {
+	changes := make(map[Key]*Chain, len(c.Write)+len(c.Delete))
+	for _, k := range c.Delete {
+		changes[k] = nil
+	}
+	for _, chain := range c.Write {
+		changes[chain.Key] = chain
 	}
 	return s.With(changes)
 }
