@@ -38,7 +38,7 @@ func (p *Proxy) open(ctx context.Context) error {
 		}
 		p.families = append(p.families, &programmer{
 			family: t.Family(), tables: t, log: p.log, events: p.opts.Events, metrics: p.metrics.of(t.Family()),
-			cfg: cfg.render(kernel), quarantine: map[model.Name]*inmate{}, reported: map[model.Name]string{},
+			cfg: cfg.render(kernel), quarantine: map[model.Name]*inmate{}, reported: map[model.Name]string{}, odd: map[ruleset.Key]oddity{},
 		})
 	}
 	return nil
@@ -56,12 +56,13 @@ func (p *Proxy) openNode(ctx context.Context) ([]Tables, error) {
 		other = iptables.NFT
 	}
 	p.settled = func(ctx context.Context) error { return iptables.CleanupBackend(ctx, other, p.log) }
-	v4, err := iptables.Open(ctx, backend, ruleset.IPv4)
+	witness := iptables.NewWitness(backend)
+	v4, err := iptables.Open(ctx, backend, ruleset.IPv4, witness)
 	if err != nil {
 		return nil, err
 	}
 	out := []Tables{v4}
-	v6, err := iptables.Open(ctx, backend, ruleset.IPv6)
+	v6, err := iptables.Open(ctx, backend, ruleset.IPv6, witness)
 	if err != nil {
 		p.log.Warn("Services have no IPv6 on this node", "error", err)
 		return out, nil

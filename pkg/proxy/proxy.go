@@ -52,14 +52,15 @@ type Tables interface {
 	Restore(ctx context.Context, text string) error
 	// Check returns the error that Restore would, as far as can be known.
 	Check(ctx context.Context, text string) error
-	// Existing returns Signpost's own chains, and what leads to them.
-	Existing(ctx context.Context) (ruleset.Existing, error)
+	// Existing returns Signpost's own chains, and what leads to them, as they are.
+	Existing(ctx context.Context) (*ruleset.Existing, error)
+	// Untouched reports whether surely nobody else has written since Existing. It
+	// is asked all the time. The error says that it cannot be known.
+	Untouched(ctx context.Context) (bool, error)
 	// EnsureHooks inserts missing hooks and returns their number.
 	EnsureHooks(ctx context.Context, hooks []ruleset.Hook) (int, error)
 	// DeleteJumps deletes rules in other people's chains.
 	DeleteJumps(ctx context.Context, jumps []ruleset.Jump) error
-	// Damage says what is not as it should be; "" for nothing.
-	Damage(ctx context.Context, set *ruleset.Set, hooks []ruleset.Hook) (string, error)
 }
 
 // Config is the proxy's part of the configuration.
@@ -72,8 +73,8 @@ type Config struct {
 	MasqueradeBit      uint8
 	NodePortAddresses  []netip.Prefix
 	LocalhostNodePorts bool
-	// SyncPeriod is how often rules are compared with what they should be.
-	// Changes do not wait for it.
+	// SyncPeriod is how often rules are compared with what they should be without a
+	// sign that others have written to them. Neither changes nor such signs wait for it.
 	SyncPeriod time.Duration
 }
 
@@ -99,11 +100,11 @@ type Options struct {
 //     while a write runs go into the next. Between writes there is a pause of half
 //     the time that the last one took, so that no more than two thirds of a core is used
 //     however fast Services change.
-//  2. Each write contains the difference to what was written last and is atomic
-//     per table; nothing reads rules back. The difference is to the last Set that
-//     is known to be in the kernel. If that is not known, at the start or because a
-//     program was killed, everything is written, by the same code: so there is
-//     one path.
+//  2. Each write contains the difference to what the kernel is known to hold, and is
+//     atomic per table; nothing reads rules back on the way. Where that is not known,
+//     at the start or because a program was killed, the rules are read once: so
+//     there is one path, a restart writes what has changed meanwhile, and
+//     damage is mended where it is.
 //  3. No Service can stop the others. If a write is refused, the change is split
 //     until the Services are found without which it is not; those go on with
 //     the rules that they had, if this process wrote any, are named in the log and in an event, and are
@@ -111,9 +112,8 @@ type Options struct {
 //  4. Nothing is written before the caches are complete, as half a cluster's
 //     Services would delete the rules of the other half that an earlier run left.
 //
-// Goals 2 and 3 pull in opposite directions at the start: with nothing known of
-// the kernel, a part of the Services cannot be tried without removing the
-// others. There the splitting only checks (iptables-restore --test) and writes once.
+// Goals 2 and 3 pull in opposite directions at the start: a part of the Services
+// cannot be tried without removing the others that an earlier run has left. There the splitting only checks (iptables-restore --test) and writes once.
 //
 // The families are independent of each other: each has its own tables, renderer
 // and quarantine. All work happens in the goroutine of Run, as processes belong
@@ -159,21 +159,39 @@ func (p *Proxy) Run(ctx context.Context) error {
 	if err := p.open(ctx); err != nil {
 		return fmt.Errorf("proxy: %w", err)
 	}
-	audit := time.NewTicker(p.opts.Config.SyncPeriod)
-	defer audit.Stop()
+	patrol := time.NewTicker(min(watchPeriod, p.opts.Config.SyncPeriod))
+	defer patrol.Stop()
 	retry := newRetry()
 	for {
 		pause := p.pass(ctx, retry)
 		if !sleep(ctx, pause) {
 			return nil
 		}
+		if !p.wait(ctx, changed, retry.timer.C, patrol.C) {
+			return nil
+		}
+	}
+}
+
+// wait returns when there is something to do; false when ctx ends. Meanwhile it looks whether others
+// damage the rules.
+func (p *Proxy) wait(ctx context.Context, changed <-chan struct{}, retry, patrol <-chan time.Time) bool {
+	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return false
 		case <-changed:
-		case <-retry.timer.C:
-		case <-audit.C:
-			p.audit(ctx)
+			return true
+		case <-retry:
+			return true
+		case <-patrol:
+			damaged := false
+			for _, f := range p.families {
+				damaged = f.patrol(ctx, p.opts.Config.SyncPeriod) || damaged
+			}
+			if damaged {
+				return true
+			}
 		}
 	}
 }
@@ -221,14 +239,6 @@ func (p *Proxy) settle(ctx context.Context) {
 		return
 	}
 	p.settled = nil
-}
-
-// audit looks whether somebody has damaged the rules. The pass that follows
-// mends them.
-func (p *Proxy) audit(ctx context.Context) {
-	for _, f := range p.families {
-		f.audit(ctx)
-	}
 }
 
 func earlier(a, b time.Time) time.Time {

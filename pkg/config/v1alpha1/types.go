@@ -204,8 +204,9 @@ type Proxy struct {
 	NodePortAddresses []string `json:"nodePortAddresses"`
 	// LocalhostNodePorts lets 127.0.0.1 answer at node ports, IPv4 only.
 	LocalhostNodePorts bool `json:"localhostNodePorts"`
-	// SyncPeriod is how often the rules are checked against what they should
-	// be. Changes are applied at once.
+	// SyncPeriod is how often the rules are compared with what they should be
+	// without a sign that somebody else has written to them. Where there is one, it is
+	// seen within a second. Changes of Services are applied at once.
 	SyncPeriod metav1.Duration `json:"syncPeriod"`
 }
 

@@ -37,20 +37,20 @@ func CleanupBackend(ctx context.Context, b Backend, log *slog.Logger) error {
 
 func cleanup(ctx context.Context, b Backend, f ruleset.Family, names programs, log *slog.Logger) error {
 	// Looked for before opening, so that tables that nobody uses are not created.
-	found, err := (&Tables{names: names}).Existing(ctx)
-	if err != nil || len(found.Chains) == 0 {
+	found, err := (&Tables{family: f, names: names, witness: NewWitness(b)}).Existing(ctx)
+	if err != nil || found.Set.Len() == 0 {
 		return err
 	}
-	t, err := Open(ctx, b, f)
+	t, err := Open(ctx, b, f, NewWitness(b))
 	if err != nil {
 		return err
 	}
 	if err := t.DeleteJumps(ctx, found.Jumps); err != nil {
 		return err
 	}
-	if err := t.Restore(ctx, ruleset.Replace(&ruleset.Set{}, found.Chains).Text()); err != nil {
+	if err := t.Restore(ctx, ruleset.Diff(&found.Set, &ruleset.Set{}).Text()); err != nil {
 		return err
 	}
-	log.Info("removed all chains", "family", f.String(), "backend", string(b), "chains", len(found.Chains))
+	log.Info("removed all chains", "family", f.String(), "backend", string(b), "chains", found.Set.Len())
 	return nil
 }

@@ -33,7 +33,7 @@ func Diff(old, next *Set) Change {
 			continue
 		}
 		for k, c := range now.all() {
-			if before := was.all()[k]; !c.equal(before) {
+			if before := was.all()[k]; !c.Equal(before) {
 				change.write(before, c)
 			}
 		}

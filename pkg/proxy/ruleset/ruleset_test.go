@@ -92,7 +92,7 @@ func assertHolds(t *testing.T, s *Set, want map[Key]*Chain) {
 	n := 0
 	for c := range s.All() {
 		n++
-		if !c.equal(want[c.Key]) || s.Get(c.Key) != c {
+		if !c.Equal(want[c.Key]) || s.Get(c.Key) != c {
 			t.Fatalf("set has %v, want %v", c, want[c.Key])
 		}
 		rules[c.Table] += len(c.Rules)
@@ -111,7 +111,7 @@ func assertDiff(t *testing.T, got Change, was, now map[Key]*Chain) {
 	t.Helper()
 	var want Change
 	for k, c := range now {
-		if !c.equal(was[k]) {
+		if !c.Equal(was[k]) {
 			want.Write = append(want.Write, c)
 		}
 	}

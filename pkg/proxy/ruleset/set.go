@@ -57,6 +57,15 @@ func (s *Set) All() iter.Seq[*Chain] {
 	}
 }
 
+// Keys returns the keys of all chains, in no particular order.
+func (s *Set) Keys() []Key {
+	out := make([]Key, 0, s.chains)
+	for c := range s.All() {
+		out = append(out, c.Key)
+	}
+	return out
+}
+
 // With returns the Set with changes applied: a key with a nil Chain is removed,
 // any other is set; all keys must be of one of Tables. s itself stays as it was, and so do the parts that the new
 // Set shares with it.
@@ -64,7 +73,7 @@ func (s *Set) With(changes map[Key]*Chain) *Set {
 	next := *s
 	for k, c := range changes {
 		was := s.Get(k)
-		if was.equal(c) {
+		if was.Equal(c) {
 			continue
 		}
 		i := shardOf(k)
