@@ -234,9 +234,11 @@ type DNS struct {
 	PeerPort int             `json:"peerPort"`
 	TTL      metav1.Duration `json:"ttl"`
 	// Upstreams are resolv.conf files or host[:port] of servers for all other
-	// names.
+	// names, in the order in which they are asked. A host is an IP address. Files
+	// are read again when they change.
 	Upstreams []string `json:"upstreams"`
-	// StubDomains maps a domain to the servers, host[:port], for names in it.
+	// StubDomains maps a domain to the servers, host[:port], for names in it. Of
+	// several that fit, the longest counts.
 	StubDomains map[string][]string `json:"stubDomains"`
 	Pods        PodRecords          `json:"pods"`
 }

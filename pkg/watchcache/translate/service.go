@@ -23,6 +23,10 @@ const labelProxyName = "service.kubernetes.io/service-proxy-name"
 // Service translates svc and the EndpointSlices that belong to it. The order of
 // slices does not matter. Neither svc nor slices are changed or kept.
 func Service(svc *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice) *model.Service {
+	return assemble(svc, endpointSlices, partOf)
+}
+
+func assemble(svc *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice, partOf func(*discoveryv1.EndpointSlice) part) *model.Service {
 	t := translation{out: &model.Service{
 		Name: NameOf(svc),
 		UID:  string(svc.UID),
@@ -36,9 +40,23 @@ func Service(svc *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice) *
 	t.ports(svc)
 	t.traffic(svc)
 	for _, slice := range sortedByName(endpointSlices) {
-		t.group(slice)
+		p := partOf(slice)
+		t.out.Groups = append(t.out.Groups, p.groups...)
+		t.out.Problems = append(t.out.Problems, p.problems...)
 	}
 	return t.out
+}
+
+// part is what one EndpointSlice contributes to its Service.
+type part struct {
+	groups   []model.EndpointGroup // one, or none
+	problems []model.Problem
+}
+
+func partOf(slice *discoveryv1.EndpointSlice) part {
+	t := translation{out: &model.Service{}}
+	t.group(slice)
+	return part{t.out.Groups, t.out.Problems}
 }
 
 // NameOf returns the name of an object of the API.
