@@ -17,6 +17,8 @@ type space interface {
 	name(tag, key string) string
 	// entrance returns the start of a key by which a first chain is entered.
 	entrance(key string) string
+	// whole is the length of a key that names one address or port.
+	whole() int
 }
 
 // addressSpace has keys of an address, alone or with protocol and port.
@@ -51,6 +53,8 @@ func portKey(proto string, port uint16) string {
 }
 
 func (s addressSpace) digits() int { return s.family.Bits() / 4 }
+
+func (s addressSpace) whole() int { return s.digits() }
 
 func (s addressSpace) prefix(key string) netip.Prefix {
 	b := make([]byte, s.digits()/2)
@@ -120,6 +124,8 @@ func (s portSpace) text(key string) string {
 	proto, low, high := s.ports(key)
 	return strings.ToUpper(proto) + "-" + strconv.Itoa(low) + "-" + strconv.Itoa(high)
 }
+
+func (portSpace) whole() int { return len(portKey("tcp", 0)) }
 
 func (portSpace) entrance(key string) string { return key[:1] }
 
