@@ -34,6 +34,9 @@ type Config struct {
 	// NodePortAddresses are the ranges of node addresses at which NodePorts are
 	// served. If there is none of a family: at all.
 	NodePortAddresses []netip.Prefix
+	// NodePortPrimary serves NodePorts at the node's first address of each family
+	// instead, as far as that is known.
+	NodePortPrimary bool
 	// LocalhostNodePorts also serves NodePorts at 127.0.0.1, which takes the
 	// kernel's route_localnet; never at ::1.
 	LocalhostNodePorts bool
@@ -77,6 +80,23 @@ func FullKernel() Kernel {
 	return Kernel{Comment: true, Statistic: true, IPSets: true, Recent: true, RandomFully: true, Listeners: true, DropInvalid: true}
 }
 
+// RoutesLocalhost reports whether NodePorts are served at 127.0.0.1, for which
+// the kernel has to be told to route such addresses. That has to come after the rules and hooks
+// for IPv4: they keep neighbours from using it.
+func (c *Config) RoutesLocalhost() bool {
+	if !c.LocalhostNodePorts || c.NodePortPrimary {
+		return false
+	}
+	chosen := false
+	for _, p := range c.NodePortAddresses {
+		if p.Overlaps(netip.PrefixFrom(netip.AddrFrom4([4]byte{127}), 8)) {
+			return true
+		}
+		chosen = chosen || ruleset.IPv4.Has(p.Addr())
+	}
+	return !chosen
+}
+
 // facts are the parts of Config and Node that matter in one family, in the form
 // in which rules need them.
 type facts struct {
@@ -94,6 +114,10 @@ func newFacts(family ruleset.Family, cfg Config, node model.Node) facts {
 	f.pods = f.podSources()
 	f.ServiceCIDRs = widest(f.ofFamily(cfg.ServiceCIDRs))
 	f.NodePortAddresses = f.ofFamily(cfg.NodePortAddresses)
+	if cfg.NodePortPrimary {
+		f.NodePortAddresses = f.primary()
+	}
+	f.LocalhostNodePorts = cfg.RoutesLocalhost() && family == ruleset.IPv4
 	for _, l := range cfg.LocalListeners {
 		if cfg.Kernel.Listeners && family.Has(l.Addr()) && !slices.Contains(f.listeners, l) {
 			f.listeners = append(f.listeners, l)
@@ -123,6 +147,16 @@ func (f *facts) ofFamily(all []netip.Prefix) []netip.Prefix {
 		}
 	}
 	return out
+}
+
+// primary returns the node's first address.
+func (f *facts) primary() []netip.Prefix {
+	for _, a := range f.node.Addrs {
+		if f.family.Has(a) {
+			return []netip.Prefix{netip.PrefixFrom(a, a.BitLen())}
+		}
+	}
+	return nil
 }
 
 // isLocal reports whether an endpoint is a pod of this node: only those can send to

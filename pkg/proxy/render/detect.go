@@ -13,7 +13,7 @@ type Mode string
 const (
 	// DetectAuto takes ClusterCIDRs; if there is none of a family, the node's own
 	// pod ranges; if there are none either, it is DetectNone.
-	DetectAuto Mode = ""
+	DetectAuto Mode = "auto"
 	// DetectClusterCIDR: the source is in ClusterCIDRs.
 	DetectClusterCIDR Mode = "ClusterCIDR"
 	// DetectNodeCIDR: the source is in the pod ranges of the node.
@@ -42,6 +42,7 @@ func (f *facts) podSources() []string {
 		return []string{"-i " + f.DetectInterface + "+"}
 	case DetectNone:
 		return nil
+	case DetectAuto:
 	}
 	if len(f.podRanges) > 0 {
 		return sources(f.podRanges)

@@ -39,7 +39,9 @@ func (f *facts) fixed() []*ruleset.Chain {
 	if len(f.ServiceCIDRs) > 0 {
 		out = append(out, &ruleset.Chain{Key: ruleset.Key{Table: ruleset.Filter, Name: nobody}, Rules: f.nobodyRules()})
 	}
-	if f.guardsLocalhost() {
+	// A kernel that is told to route 127.0.0.0/8, so that NodePorts can be served
+	// there, would also take packets to it from a neighbour (CVE-2020-8558).
+	if f.LocalhostNodePorts {
 		out = append(out, &ruleset.Chain{Key: ruleset.Key{Table: ruleset.Filter, Name: firewall}, Rules: []ruleset.Rule{
 			ruleset.Rule("! -s 127.0.0.0/8 -d 127.0.0.0/8" + f.comment("not from elsewhere to localhost") +
 				" -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP"),
@@ -105,11 +107,6 @@ func (f *facts) nobodyRules() []ruleset.Rule {
 	}
 }
 
-// guardsLocalhost reports whether 127.0.0.0/8 has to be guarded: to serve
-// NodePorts there, the kernel is told to route such addresses, and then a
-// neighbour could send packets to them (CVE-2020-8558).
-func (f *facts) guardsLocalhost() bool { return f.LocalhostNodePorts && f.family == ruleset.IPv4 }
-
 // listenerChains keep packets to and from a local listener out of connection
 // tracking, and with it out of translation. The reply has to be named too: it
 // would leave an entry that takes the client's next query to the local
@@ -142,7 +139,7 @@ func (f *facts) hooks() []ruleset.Hook {
 		{Chain: ruleset.Key{Table: ruleset.Filter, Name: "INPUT"}, Match: isNew, Target: services},
 		{Chain: ruleset.Key{Table: ruleset.Filter, Name: "OUTPUT"}, Match: isNew, Target: services},
 	}
-	if f.guardsLocalhost() {
+	if f.LocalhostNodePorts {
 		out = append(out,
 			ruleset.Hook{Chain: ruleset.Key{Table: ruleset.Filter, Name: "INPUT"}, Target: firewall},
 			ruleset.Hook{Chain: ruleset.Key{Table: ruleset.Filter, Name: "OUTPUT"}, Target: firewall})

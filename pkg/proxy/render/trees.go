@@ -122,7 +122,7 @@ func (t *trees) filterServices(f *facts) *ruleset.Chain {
 // toNodePorts are the rules that take packets to the node itself.
 func (f *facts) toNodePorts() []ruleset.Rule {
 	local := "-m addrtype --dst-type LOCAL" + f.comment("node ports") + " -j " + nodePorts
-	if len(f.NodePortAddresses) == 0 {
+	if len(f.NodePortAddresses) == 0 && !f.NodePortPrimary {
 		return []ruleset.Rule{ruleset.Rule(local)}
 	}
 	var out []ruleset.Rule
