@@ -21,10 +21,12 @@ func (p *Proxy) open(ctx context.Context) error {
 		if tables, err = p.openNode(ctx); err != nil {
 			return err
 		}
-		if cfg.LocalhostNodePorts {
-			if err := iptables.RouteLocalnet(); err != nil {
+		if r := cfg.render(render.FullKernel()); r.RoutesLocalhost() {
+			if err := iptables.CanRouteLocalnet(); err != nil {
 				p.log.Warn("node ports are not served at 127.0.0.1", "error", err)
 				cfg.LocalhostNodePorts = false
+			} else {
+				p.routeLocalnet = iptables.RouteLocalnet
 			}
 		}
 	}
@@ -72,8 +74,9 @@ func (p *Proxy) openNode(ctx context.Context) ([]Tables, error) {
 
 func (c Config) render(kernel render.Kernel) render.Config {
 	return render.Config{
-		ClusterCIDRs: c.ClusterCIDRs, MasqueradeAll: c.MasqueradeAll, MasqueradeBit: c.MasqueradeBit,
-		NodePortAddresses: c.NodePortAddresses, LocalhostNodePorts: c.LocalhostNodePorts,
+		ClusterCIDRs: c.ClusterCIDRs, DetectLocal: render.Mode(c.DetectLocal), DetectInterface: c.DetectInterface,
+		MasqueradeAll: c.MasqueradeAll, MasqueradeBit: c.MasqueradeBit,
+		NodePortAddresses: c.NodePortAddresses, NodePortPrimary: c.NodePortPrimary, LocalhostNodePorts: c.LocalhostNodePorts,
 		ServiceCIDRs: nil, LocalListeners: nil, Kernel: kernel,
 	}
 }

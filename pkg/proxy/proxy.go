@@ -69,9 +69,12 @@ type Config struct {
 	Backend string
 	// The following have the meaning that they have in render.Config.
 	ClusterCIDRs       []netip.Prefix
+	DetectLocal        string
+	DetectInterface    string
 	MasqueradeAll      bool
 	MasqueradeBit      uint8
 	NodePortAddresses  []netip.Prefix
+	NodePortPrimary    bool
 	LocalhostNodePorts bool
 	// SyncPeriod is how often rules are compared with what they should be without a
 	// sign that others have written to them. Neither changes nor such signs wait for it.
@@ -126,6 +129,8 @@ type Proxy struct {
 	programmed atomic.Uint64
 	// settled is called after a complete write until it succeeds; nil for nothing.
 	settled func(ctx context.Context) error
+	// routeLocalnet is called after the first complete write; nil for nothing.
+	routeLocalnet func() error
 }
 
 // New returns a Proxy that does nothing until Run. The error names the option that is
@@ -220,12 +225,24 @@ func (p *Proxy) pass(ctx context.Context, retry *retry) time.Duration {
 		f.report()
 	}
 	if !failed {
+		p.openLocalhost()
 		p.settle(ctx)
 		p.programmed.Store(snap.Generation)
 		p.metrics.programmed.Set(float64(snap.Generation))
 	}
 	retry.after(failed, next)
 	return time.Since(start) / 2
+}
+
+// openLocalhost lets the kernel route what the rules that are in by now guard.
+func (p *Proxy) openLocalhost() {
+	if p.routeLocalnet == nil {
+		return
+	}
+	if err := p.routeLocalnet(); err != nil {
+		p.log.Warn("node ports are not served at 127.0.0.1", "error", err)
+	}
+	p.routeLocalnet = nil
 }
 
 // settle removes what an earlier run has left in places that are not used any

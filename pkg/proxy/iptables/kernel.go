@@ -102,14 +102,33 @@ func liberal() bool {
 	return err == nil && strings.TrimSpace(string(b)) == "1"
 }
 
-// RouteLocalnet makes the kernel route packets from 127.0.0.0/8, which is what
-// NodePorts at 127.0.0.1 need.
+// RouteLocalnet makes the kernel route packets from and to 127.0.0.0/8, which is what
+// NodePorts at 127.0.0.1 need. The rules that keep other machines from using it have
+// to be in before.
 func RouteLocalnet() error {
-	if b, err := os.ReadFile(localnetFile); err == nil && strings.TrimSpace(string(b)) == "1" {
+	if routesLocalnet() {
 		return nil
 	}
 	if err := os.WriteFile(localnetFile, []byte("1"), 0); err != nil {
 		return fmt.Errorf("allowing node ports at localhost: %w", err)
 	}
 	return nil
+}
+
+// CanRouteLocalnet returns the error that RouteLocalnet would, as far as can be
+// known without doing it.
+func CanRouteLocalnet() error {
+	if routesLocalnet() {
+		return nil
+	}
+	f, err := os.OpenFile(localnetFile, os.O_WRONLY, 0)
+	if err != nil {
+		return fmt.Errorf("allowing node ports at localhost: %w", err)
+	}
+	return f.Close()
+}
+
+func routesLocalnet() bool {
+	b, err := os.ReadFile(localnetFile)
+	return err == nil && strings.TrimSpace(string(b)) == "1"
 }

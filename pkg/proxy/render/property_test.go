@@ -112,89 +112,6 @@ func TestIncrementalIsFull(t *testing.T) {
 	}
 }
 
-// TestAChangeCostsTheChange is the budget of an update: what is written when a
-// Service changes does not depend on how many others there are.
-func TestAChangeCostsTheChange(t *testing.T) {
-	all := map[model.Name]*model.Service{}
-	for i := range 2000 {
-		svc := withNodePort(service(fmt.Sprint("s", i), fmt.Sprintf("10.96.%d.%d", i/200, i%200+1), "10.0.2.1", "10.0.2.2"), uint16(30000+i))
-		all[svc.Name] = svc
-	}
-	var m model.ServiceMap
-	m = m.With(all)
-	r := render.New(ruleset.IPv4, config(), node())
-	r.Update(&m)
-	tests := []struct {
-		name          string
-		svc           *model.Service
-		chains, rules int
-	}{
-		{"an endpoint more", withNodePort(service("s7", "10.96.0.8", "10.0.2.1", "10.0.2.2", "10.0.2.3"), 30007), 1, 3},
-		{"the last endpoint goes", withNodePort(service("s7", "10.96.0.8"), 30007), 5, 11},
-		{"a local endpoint comes", withNodePort(service("s7", "10.96.0.8", "10.0.1.1"), 30007), 6, 11},
-		{"a Service more in an old /24", service("new", "10.96.0.250", "10.0.2.1"), 3, 1 + 201 + 2001},
-	}
-	for _, tt := range tests {
-		was := r.Set()
-		m = m.With(map[model.Name]*model.Service{tt.svc.Name: tt.svc})
-		change := ruleset.Diff(was, r.Update(&m))
-		if len(change.Write)+len(change.Delete) > tt.chains || change.Rules() > tt.rules {
-			t.Errorf("%s: %d chains written, %d deleted, %d rules; budget %d and %d\n%s",
-				tt.name, len(change.Write), len(change.Delete), change.Rules(), tt.chains, tt.rules, change.Text())
-		}
-	}
-}
-
-// TestRuleBudget fails when the number of rules per Service and endpoint
-// changes, so that what it costs is decided and does not just happen.
-func TestRuleBudget(t *testing.T) {
-	cfg := config()
-	count := func(services, endpoints int, nodePort bool) int {
-		all := map[model.Name]*model.Service{}
-		for i := range services {
-			var eps []string
-			for e := range endpoints {
-				eps = append(eps, fmt.Sprintf("10.0.2.%d", e+1))
-			}
-			svc := service(fmt.Sprint("s", i), fmt.Sprintf("10.96.0.%d", i+1), eps...)
-			if nodePort {
-				svc.Ports[0].NodePort = uint16(30016 + i)
-			}
-			all[svc.Name] = svc
-		}
-		var m model.ServiceMap
-		m = m.With(all)
-		set := render.Render(ruleset.IPv4, cfg, node(), &m).Set
-		return set.Rules(ruleset.NAT) + set.Rules(ruleset.Filter) + set.Rules(ruleset.Raw)
-	}
-	none := count(0, 0, false)
-	if none != 8 {
-		t.Errorf("%d rules without Services, budget 8", none)
-	}
-	const tree = 3 + 2 + 2 // nat: /16, /20, /24 and the mark on and off; filter: /16, /20
-	for _, tt := range []struct{ services, endpoints int }{{1, 0}, {1, 1}, {1, 10}, {10, 1}, {10, 10}, {40, 3}} {
-		got := count(tt.services, tt.endpoints, false) - none
-		if want := tree + tt.services*(2+tt.endpoints); got != want {
-			t.Errorf("%d Services of %d endpoints: %d rules, budget %d", tt.services, tt.endpoints, got, want)
-		}
-		const ports = 1 + 2 + 1 // to node ports, mark on and off, the block of 64
-		perService := 1
-		extra := ports
-		if tt.endpoints == 0 {
-			perService, extra = 2, ports+2 // rejected in filter, which has a way there then
-		}
-		if withPorts := count(tt.services, tt.endpoints, true) - none - got; withPorts != extra+tt.services*perService {
-			t.Errorf("%d Services of %d endpoints: node ports take %d rules, budget %d", tt.services, tt.endpoints, withPorts, extra+tt.services*perService)
-		}
-	}
-	// Where the range of the cluster IPs is known, one rule rejects for all, and
-	// one resets for TCP.
-	cfg.ServiceCIDRs = []netip.Prefix{prefix("10.96.0.0/16")}
-	if got, want := count(10, 3, false), none+2+5+10*(1+3); got != want {
-		t.Errorf("10 Services of 3 endpoints in a known range: %d rules, budget %d", got, want)
-	}
-}
-
 // TestBadServices checks that what is wrong with a Service is named, and that
 // the others, and the rest of it, go on.
 func TestBadServices(t *testing.T) {
@@ -265,23 +182,5 @@ func TestHairpinList(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
-	}
-}
-
-func BenchmarkUpdateOne(b *testing.B) {
-	all := map[model.Name]*model.Service{}
-	for i := range 10000 {
-		svc := service(fmt.Sprint("s", i), fmt.Sprintf("10.%d.%d.%d", 96+i%16, i/16%250, i/4000+1), "10.0.2.1", "10.0.2.2")
-		all[svc.Name] = svc
-	}
-	var m model.ServiceMap
-	m = m.With(all)
-	r := render.New(ruleset.IPv4, config(), node())
-	r.Update(&m)
-	for i := 0; b.Loop(); i++ {
-		svc := service(fmt.Sprint("s", i%10000), fmt.Sprintf("10.%d.%d.%d", 96+i%10000%16, i%10000/16%250, i%10000/4000+1), "10.0.2.1", fmt.Sprintf("10.0.3.%d", i/10000%200))
-		m = m.With(map[model.Name]*model.Service{svc.Name: svc})
-		was := r.Set()
-		_ = ruleset.Diff(was, r.Update(&m)).Text()
 	}
 }

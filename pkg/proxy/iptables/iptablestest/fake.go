@@ -32,6 +32,9 @@ type Fake struct {
 
 	family ruleset.Family
 	tables map[ruleset.Table]table
+	ipSets map[string]bool
+	// clients are the addresses in each IP set or recent list.
+	clients map[string]map[netip.Addr]bool
 	// touched: somebody else has written since Existing.
 	touched bool
 }
@@ -53,7 +56,7 @@ type chain struct {
 
 // New returns the tables as they are on a node where nobody has written to them.
 func New(family ruleset.Family) *Fake {
-	f := &Fake{family: family, tables: map[ruleset.Table]table{}}
+	f := &Fake{family: family, tables: map[ruleset.Table]table{}, ipSets: map[string]bool{}, clients: map[string]map[netip.Addr]bool{}}
 	for t, names := range map[ruleset.Table][]string{
 		ruleset.Raw:    {"PREROUTING", "OUTPUT"},
 		ruleset.NAT:    {"PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"},
@@ -80,11 +83,52 @@ func (f *Fake) Load(set *ruleset.Set, hooks []ruleset.Hook) error {
 	if err := f.DeleteJumps(ctx, existing.Stale(hooks)); err != nil {
 		return err
 	}
-	if err := f.Restore(ctx, ruleset.Replace(set, existing.Set.Keys()).Text()); err != nil {
+	if err := f.Write(ctx, ruleset.Replace(set, existing.Set.Keys(), existing.IPSets...)); err != nil {
 		return err
 	}
 	_, err = f.EnsureHooks(ctx, hooks)
 	return err
+}
+
+// Write applies a change with its IP sets.
+func (f *Fake) Write(ctx context.Context, c ruleset.Change) error {
+	if err := f.CreateIPSets(ctx, c.Create); err != nil {
+		return err
+	}
+	if err := f.Restore(ctx, c.Text()); err != nil {
+		return err
+	}
+	return f.DestroyIPSets(ctx, c.Destroy)
+}
+
+// CreateIPSets creates those sets that do not exist.
+func (f *Fake) CreateIPSets(_ context.Context, names []string) error {
+	for _, n := range names {
+		f.ipSets[n] = true
+	}
+	return nil
+}
+
+// DestroyIPSets destroys those sets that no rule uses.
+func (f *Fake) DestroyIPSets(_ context.Context, names []string) error {
+	for _, n := range names {
+		if !f.uses(n) {
+			delete(f.ipSets, n)
+			delete(f.clients, n)
+		}
+	}
+	return nil
+}
+
+func (f *Fake) uses(set string) bool {
+	for _, t := range f.tables {
+		for _, c := range t {
+			if slices.ContainsFunc(c.rules, func(r *rule) bool { return slices.Contains(r.sets, set) }) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // Kernel returns a kernel that can do everything.
@@ -131,6 +175,7 @@ func (f *Fake) Existing(context.Context) (*ruleset.Existing, error) {
 		}
 	}
 	out.Set = *out.Set.With(chains)
+	out.IPSets = slices.Sorted(maps.Keys(f.ipSets))
 	slices.SortFunc(out.Jumps, func(a, b ruleset.Jump) int { return a.From.Compare(b.From) })
 	return out, nil
 }

@@ -1,0 +1,217 @@
+package render
+
+import (
+	"fmt"
+	"hash/fnv"
+	"math"
+	"math/bits"
+	"slices"
+	"time"
+
+	"github.com/signpost-dev/signpost/pkg/model"
+	"github.com/signpost-dev/signpost/pkg/proxy/ruleset"
+)
+
+const (
+	// inlineTargets is up to how many targets a Service with one front end has
+	// its rules where it is found, and not in a chain of its own. Many such chains
+	// make the whole expensive, large leaves make changes expensive.
+	inlineTargets = 16
+	// manyTargets is from how many a choice is made in two steps: of a group, then
+	// within it. A connection then meets about twice the root of their number, and a
+	// change rewrites one group.
+	manyTargets = 64
+)
+
+// path is one way to choose among targets, for some of the front ends of a Service port.
+type path struct {
+	facts   *facts
+	name    model.ServicePortName
+	proto   string
+	chain   string // its chain, if it gets one
+	targets []model.Target
+	// affinity is how long a client stays with its target; 0 for not at all.
+	affinity time.Duration
+	inline   bool
+	used     bool // something leads to its chain
+}
+
+func (f *facts) path(kind string, name model.ServicePortName, proto string, targets []model.Target, uses int, affinity time.Duration) *path {
+	if !f.Kernel.IPSets && !f.Kernel.Recent {
+		affinity = 0
+	}
+	return &path{
+		facts: f, name: name, proto: proto, targets: targets, affinity: affinity,
+		chain:  ruleset.HashedName(kind, name.String()+proto),
+		inline: affinity == 0 && (len(targets) == 1 || uses == 1 && len(targets) <= inlineTargets),
+	}
+}
+
+// to returns rules that take packets that match to one of the targets. match contains the protocol.
+func (p *path) to(match, comment string) []ruleset.Rule {
+	if p.inline {
+		return p.flat(match, comment, p.targets)
+	}
+	p.used = true
+	return []ruleset.Rule{ruleset.Rule(match + comment + " -g " + p.chain)}
+}
+
+// chains returns the chains that what to has returned leads to.
+func (p *path) chains() []*ruleset.Chain {
+	if !p.used {
+		return nil
+	}
+	match, comment := "-p "+p.proto, p.facts.comment(p.name.String())
+	root := p.newChain(p.chain)
+	root.Rules = p.known(match, comment)
+	if len(root.Rules) > 0 {
+		comment = ""
+	}
+	root.IPSets = p.ipSets(p.targets)
+	if len(p.targets) < manyTargets || !p.facts.Kernel.Statistic {
+		root.Rules = append(root.Rules, p.choose(match, comment, p.targets)...)
+		return []*ruleset.Chain{root}
+	}
+	out := []*ruleset.Chain{root}
+	left := len(p.targets)
+	for i, group := range p.groups() {
+		if len(group) == 0 {
+			continue
+		}
+		c := p.newChain(ruleset.HashedName("GRP-", p.chain+fmt.Sprint(i)))
+		c.Rules, c.IPSets = p.choose(match, p.facts.comment(p.name.String()), group), p.ipSets(group)
+		root.Rules = append(root.Rules, ruleset.Rule(match+share(len(group), left)+comment+" -g "+c.Name))
+		comment = ""
+		left -= len(group)
+		out = append(out, c)
+	}
+	return out
+}
+
+func (p *path) newChain(name string) *ruleset.Chain {
+	return &ruleset.Chain{Key: ruleset.Key{Table: ruleset.NAT, Name: name}}
+}
+
+// groups spreads the targets over about the root of their number, each by itself,
+// so that one that comes or goes leaves the others where they are.
+func (p *path) groups() [][]model.Target {
+	n := 1 << ((bits.Len(uint(len(p.targets))) + 1) / 2)
+	if float64(n) > 1.5*math.Sqrt(float64(len(p.targets))) {
+		n /= 2
+	}
+	out := make([][]model.Target, n)
+	for _, t := range p.targets {
+		h := fnv.New32a()
+		_, _ = h.Write([]byte(t.AddrPort.String()))
+		i := h.Sum32() % uint32(n)
+		out[i] = append(out[i], t)
+	}
+	return out
+}
+
+// share returns a match for n packets of total.
+func share(n, total int) string {
+	if n == total {
+		return ""
+	}
+	return fmt.Sprintf(" -m statistic --mode random --probability %0.10f", float64(n)/float64(total))
+}
+
+// random returns the match for the i-th of n targets: each gets an equal
+// share, because the i-th takes one of n-i of what the earlier ones left.
+func (p *path) random(i, n int) string {
+	if !p.facts.Kernel.Statistic {
+		return ""
+	}
+	return share(1, n-i)
+}
+
+func dnat(t model.Target) string { return " -j DNAT --to-destination " + t.AddrPort.String() }
+
+// flat returns a rule for each of targets.
+func (p *path) flat(match, comment string, targets []model.Target) []ruleset.Rule {
+	out := make([]ruleset.Rule, 0, len(targets))
+	for i, t := range targets {
+		out = append(out, ruleset.Rule(match+p.random(i, len(targets))+comment+dnat(t)))
+		comment = "" // those that follow have the same match
+	}
+	return out
+}
+
+// choose returns the rules for new clients.
+func (p *path) choose(match, comment string, targets []model.Target) []ruleset.Rule {
+	switch {
+	case p.affinity == 0:
+		return p.flat(match, comment, targets)
+	case p.facts.Kernel.IPSets:
+		return p.remember(match, comment, targets)
+	}
+	var out []ruleset.Rule
+	for i, t := range targets {
+		out = append(out, ruleset.Rule(match+p.random(i, len(targets))+" -m recent --name "+p.clients(t)+" --set"+comment+dnat(t)))
+		comment = ""
+	}
+	return out
+}
+
+// remember puts the client into the set of a target, and then sends it to the
+// target in whose set it is. That saves a chain per target: a random choice cannot be made
+// for two rules at once. The last one takes what is left, also when a set is full.
+func (p *path) remember(match, comment string, targets []model.Target) []ruleset.Rule {
+	out := make([]ruleset.Rule, 0, 2*len(targets))
+	for i, t := range targets {
+		out = append(out, ruleset.Rule(match+p.random(i, len(targets))+comment+p.put(t)))
+		comment = ""
+		in := ""
+		if i < len(targets)-1 {
+			in = p.in(t)
+		}
+		out = append(out, ruleset.Rule(match+in+dnat(t)))
+	}
+	return out
+}
+
+// known returns the rules for clients that have a target, which they keep for as
+// long again.
+func (p *path) known(match, comment string) []ruleset.Rule {
+	if p.affinity == 0 {
+		return nil
+	}
+	var out []ruleset.Rule
+	for _, t := range p.targets {
+		if p.facts.Kernel.IPSets {
+			out = append(out, ruleset.Rule(match+p.in(t)+comment+p.put(t)), ruleset.Rule(match+p.in(t)+dnat(t)))
+		} else {
+			out = append(out, ruleset.Rule(fmt.Sprintf("%s -m recent --name %s --update --seconds %d --reap%s%s",
+				match, p.clients(t), int(p.affinity.Seconds()), comment, dnat(t))))
+		}
+		comment = ""
+	}
+	return out
+}
+
+// in matches the clients of a target.
+func (p *path) in(t model.Target) string { return " -m set --match-set " + p.clients(t) + " src" }
+
+// put makes the source a client of a target.
+func (p *path) put(t model.Target) string {
+	return fmt.Sprintf(" -j SET --add-set %s src --exist --timeout %d", p.clients(t), int(p.affinity.Seconds()))
+}
+
+// clients is the name of the set, or the recent list, of the clients of a target. It is the same for
+// all paths of a Service port, as a client keeps its target whichever way it comes.
+func (p *path) clients(t model.Target) string {
+	return ruleset.HashedName("AFF-", p.name.String()+p.proto+t.AddrPort.String())
+}
+
+func (p *path) ipSets(targets []model.Target) []string {
+	if p.affinity == 0 || !p.facts.Kernel.IPSets {
+		return nil
+	}
+	out := make([]string, 0, len(targets))
+	for _, t := range targets {
+		out = append(out, p.clients(t))
+	}
+	slices.Sort(out)
+	return out
+}
