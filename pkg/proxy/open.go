@@ -2,16 +2,36 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/netip"
+	"time"
 
 	"github.com/signpost-dev/signpost/pkg/model"
 	"github.com/signpost-dev/signpost/pkg/proxy/iptables"
 	"github.com/signpost-dev/signpost/pkg/proxy/render"
 	"github.com/signpost-dev/signpost/pkg/proxy/ruleset"
 )
+
+// begin opens the node's tables. It goes on while somebody else holds them, until
+// ctx ends.
+func (p *Proxy) begin(ctx context.Context) error {
+	for {
+		err := p.open(ctx)
+		if !errors.Is(err, iptables.ErrLocked) {
+			return err
+		}
+		p.log.Warn("cannot begin yet, will try again", "error", err)
+		if !sleep(ctx, lockedPause) {
+			return nil
+		}
+	}
+}
+
+// lockedPause is in addition to what a program waits for the lock.
+const lockedPause = 100 * time.Millisecond
 
 // open finds the node's tables, and what can be done with them.
 func (p *Proxy) open(ctx context.Context) error {
@@ -30,20 +50,39 @@ func (p *Proxy) open(ctx context.Context) error {
 			}
 		}
 	}
+	var families []*programmer
 	for _, t := range tables {
 		kernel, missing, err := t.Kernel(ctx)
 		if err != nil {
+			if t.Family() == ruleset.IPv6 && !errors.Is(err, iptables.ErrLocked) && ctx.Err() == nil {
+				p.log.Warn("Services have no IPv6 on this node", "error", err)
+				continue
+			}
 			return err
 		}
 		for _, m := range missing {
 			p.log.Warn("iptables cannot do everything", "family", t.Family().String(), "missing", m)
 		}
-		p.families = append(p.families, &programmer{
+		families = append(families, &programmer{
 			family: t.Family(), tables: t, log: p.log, events: p.opts.Events, metrics: p.metrics.of(t.Family()),
 			cfg: cfg.render(kernel), quarantine: map[model.Name]*inmate{}, reported: map[model.Name]string{}, odd: map[ruleset.Key]oddity{},
 		})
 	}
+	p.families = families
 	return nil
+}
+
+// nameLeftovers says which rules of kube-proxy remain on the node. They do no harm to
+// Services that there are, as Signpost's come first, but to those that are deleted.
+func (p *Proxy) nameLeftovers(ctx context.Context) {
+	found, err := iptables.FindLeftovers(ctx)
+	if err != nil && ctx.Err() == nil {
+		p.log.Warn("cannot look for rules of a former kube-proxy", "error", err)
+	}
+	for _, l := range found {
+		p.log.Warn("a former kube-proxy has left rules, which still take packets of Services that are deleted; remove them with kube-proxy --cleanup",
+			"backend", string(l.Backend), "family", l.Family.String(), "rules", l.Rules)
+	}
 }
 
 // openNode opens the tables of this node. IPv4 has to be there, IPv6 need not.
@@ -57,7 +96,10 @@ func (p *Proxy) openNode(ctx context.Context) ([]Tables, error) {
 	if backend == iptables.Legacy {
 		other = iptables.NFT
 	}
-	p.settled = func(ctx context.Context) error { return iptables.CleanupBackend(ctx, other, p.log) }
+	p.settled = func(ctx context.Context) error {
+		p.nameLeftovers(ctx)
+		return iptables.CleanupBackend(ctx, other, p.log)
+	}
 	witness := iptables.NewWitness(backend)
 	v4, err := iptables.Open(ctx, backend, ruleset.IPv4, witness)
 	if err != nil {
@@ -65,6 +107,9 @@ func (p *Proxy) openNode(ctx context.Context) ([]Tables, error) {
 	}
 	out := []Tables{v4}
 	v6, err := iptables.Open(ctx, backend, ruleset.IPv6, witness)
+	if errors.Is(err, iptables.ErrLocked) {
+		return nil, err
+	}
 	if err != nil {
 		p.log.Warn("Services have no IPv6 on this node", "error", err)
 		return out, nil

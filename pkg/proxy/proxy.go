@@ -161,7 +161,7 @@ func (p *Proxy) Programmed() uint64 { return p.programmed.Load() }
 // Programs are started in the network namespace of the thread that calls.
 func (p *Proxy) Run(ctx context.Context) error {
 	changed := p.opts.Snapshots.Subscribe()
-	if err := p.open(ctx); err != nil {
+	if err := p.begin(ctx); err != nil {
 		return fmt.Errorf("proxy: %w", err)
 	}
 	patrol := time.NewTicker(min(watchPeriod, p.opts.Config.SyncPeriod))
