@@ -98,11 +98,17 @@ func (f *programmer) commit(ctx context.Context, services *model.ServiceMap) err
 		return err
 	}
 	if !change.Empty() {
+		if err := f.tables.CreateIPSets(ctx, change.Create); err != nil {
+			return err
+		}
 		if err := f.tables.Restore(ctx, change.Text()); err != nil {
 			f.failed(change, err)
 			return err
 		}
 		f.metrics.wrote(change)
+		if err := f.tables.DestroyIPSets(ctx, change.Destroy); err != nil {
+			f.log.Warn("IP sets that are not used any more remain", "family", f.family.String(), "error", err)
+		}
 	}
 	f.base = set
 	return f.ensureHooks(ctx)
@@ -127,7 +133,7 @@ func (f *programmer) change(ctx context.Context, set *ruleset.Set) (ruleset.Chan
 	if f.base != nil {
 		return ruleset.Diff(f.base, set), nil
 	}
-	return ruleset.Replace(set, existing.Chains), nil
+	return ruleset.Replace(set, existing.Chains, existing.IPSets...), nil
 }
 
 // failed finds out what the kernel holds after the restore of a change from base has

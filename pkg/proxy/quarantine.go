@@ -110,7 +110,11 @@ func (f *programmer) restored(ctx context.Context) bool {
 
 // check returns whether the rules of services would be accepted.
 func (f *programmer) check(ctx context.Context, services *model.ServiceMap) error {
-	return f.tables.Check(ctx, ruleset.Replace(f.renderer.Update(services), nil).Text())
+	change := ruleset.Replace(f.renderer.Update(services), nil)
+	if err := f.tables.CreateIPSets(ctx, change.Create); err != nil {
+		return err
+	}
+	return f.tables.Check(ctx, change.Text())
 }
 
 func isRefusal(err error) bool {

@@ -133,6 +133,8 @@ func (t *Tables) Existing(ctx context.Context) (ruleset.Existing, error) {
 			})
 		}
 	})
+	errs = append(errs, err)
+	out.IPSets, err = ipSets(t.family)
 	return out, errors.Join(append(errs, err)...)
 }
 
