@@ -30,6 +30,8 @@ type programmer struct {
 	renderer *render.Renderer
 	// base is what the kernel holds; nil if that is not known.
 	base *ruleset.Set
+	// leftSets are IP sets of an earlier run, of which some may still be used.
+	leftSets []string
 	// begun is false until the rules of all Services are in for the first time:
 	// until then base holds those of an earlier run.
 	begun bool
@@ -113,14 +115,20 @@ func (f *programmer) commit(ctx context.Context, services *model.ServiceMap) err
 	}
 	change := ruleset.Diff(f.base, set)
 	if !change.Empty() {
-		text := change.Text()
-		if err := f.tables.Restore(ctx, text); err != nil {
+		if err := f.tables.CreateIPSets(ctx, change.Create); err != nil {
+			return err
+		}
+		if err := f.tables.Restore(ctx, change.Text()); err != nil {
 			f.failed(change, err)
 			return err
 		}
 		f.metrics.wrote(change)
 	}
 	f.base = set
+	if err := f.tables.DestroyIPSets(ctx, append(change.Destroy, f.leftSets...)); err != nil {
+		f.log.Warn("IP sets that are not used any more remain", "family", f.family.String(), "error", err)
+	}
+	f.leftSets = nil
 	return f.ensureHooks(ctx)
 }
 
@@ -138,6 +146,7 @@ func (f *programmer) know(ctx context.Context, want *ruleset.Set) error {
 		return err
 	}
 	f.base, f.hooked = ruleset.Adopt(&existing.Set, want), existing.Hooked(f.renderer.Hooks())
+	f.leftSets = existing.IPSets
 	return nil
 }
 

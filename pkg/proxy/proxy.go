@@ -50,6 +50,10 @@ type Tables interface {
 	// Restore applies text as iptables-restore --noflush does. A refusal is a
 	// *iptables.RefusedError, a lock that somebody holds is iptables.ErrLocked.
 	Restore(ctx context.Context, text string) error
+	// CreateIPSets creates those sets that do not exist; what the kernel does not take is a
+	// *iptables.RefusedError. DestroyIPSets destroys those that no rule uses.
+	CreateIPSets(ctx context.Context, names []string) error
+	DestroyIPSets(ctx context.Context, names []string) error
 	// Check returns the error that Restore would, as far as can be known.
 	Check(ctx context.Context, text string) error
 	// Existing returns Signpost's own chains, and what leads to them, as they are.

@@ -106,7 +106,11 @@ func (f *programmer) isolate(ctx context.Context, target *model.ServiceMap, name
 
 // tryOut returns whether the rules of services would be accepted.
 func (f *programmer) tryOut(ctx context.Context, services *model.ServiceMap) error {
-	return f.tables.Check(ctx, ruleset.Replace(f.renderer.Update(services), nil).Text())
+	change := ruleset.Replace(f.renderer.Update(services), nil)
+	if err := f.tables.CreateIPSets(ctx, change.Create); err != nil {
+		return err
+	}
+	return f.tables.Check(ctx, change.Text())
 }
 
 func isRefusal(err error) bool {

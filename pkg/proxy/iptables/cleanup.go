@@ -9,7 +9,7 @@ import (
 	"github.com/signpost-dev/signpost/pkg/proxy/ruleset"
 )
 
-// Cleanup removes every hook and every chain of Signpost, in all tables, in both
+// Cleanup removes every hook and every chain and IP set of Signpost, in all tables, in both
 // families and from both backends, as far as the programs are there. It goes on after an
 // error and returns all of them.
 func Cleanup(ctx context.Context, log *slog.Logger) error {
@@ -17,6 +17,8 @@ func Cleanup(ctx context.Context, log *slog.Logger) error {
 	for _, b := range []Backend{NFT, Legacy} {
 		errs = append(errs, CleanupBackend(ctx, b, log))
 	}
+	sets, err := ipSets(0)
+	errs = append(errs, err, destroyIPSets(sets))
 	return errors.Join(errs...)
 }
 

@@ -38,6 +38,10 @@ func needs() []need {
 			"all connections of a Service go to one of its endpoints", func(k *render.Kernel) { k.Statistic = false }},
 		{"MASQUERADE --random-fully", ruleset.NAT, "-j MASQUERADE --random-fully",
 			"masqueraded connections may clash and be delayed", func(k *render.Kernel) { k.RandomFully = false }},
+		{"match and target set", ruleset.NAT, "-m set --match-set " + probeSet + " src -j SET --add-set " + probeSet + " src --exist --timeout 1",
+			"Services forget which endpoint a client had when it has had more than about 100 of them", func(k *render.Kernel) { k.IPSets = false }},
+		{"match recent", ruleset.NAT, "-m recent --name " + probeSet + " --update --seconds 1 --reap",
+			"without IP sets too, clients do not keep their endpoints", func(k *render.Kernel) { k.Recent = false }},
 		{"match socket", ruleset.Raw, "-p udp -m udp --dport 1 -m socket",
 			"queries to the DNS Service can go to other nodes", func(k *render.Kernel) { k.Listeners = false }},
 		{"target CT", ruleset.Raw, "-j CT --notrack",
@@ -51,6 +55,9 @@ func needs() []need {
 func (t *Tables) Kernel(ctx context.Context) (k render.Kernel, missing []string, err error) {
 	k = render.FullKernel()
 	k.DropInvalid = !liberal()
+	if t.CreateIPSets(ctx, []string{probeSet}) == nil {
+		defer func() { err = errors.Join(err, t.DestroyIPSets(ctx, []string{probeSet})) }()
+	}
 	if t.Check(ctx, probe(needs())) == nil {
 		return k, nil, nil
 	}
@@ -70,6 +77,9 @@ func (t *Tables) Kernel(ctx context.Context) (k render.Kernel, missing []string,
 	}
 	return k, missing, nil
 }
+
+// probeSet is an IP set that is there while the kernel is looked at.
+const probeSet = ruleset.Prefix + "PROBE"
 
 // probe returns a restore that uses what is needed.
 func probe(needs []need) string {

@@ -130,7 +130,8 @@ func (t *Tables) restore(ctx context.Context, text string, args ...string) (stri
 }
 
 // Existing returns the chains that belong to Signpost, with their rules as the
-// program lists them, and the rules in other people's chains that lead to them.
+// program lists them, the rules in other people's chains that lead to them,
+// and Signpost's IP sets.
 func (t *Tables) Existing(ctx context.Context) (*ruleset.Existing, error) {
 	r := reading{chains: map[ruleset.Key]*ruleset.Chain{}}
 	err := t.witness.read(t.family, func() error { return saved(ctx, t.names.save, r.line) })
@@ -138,7 +139,9 @@ func (t *Tables) Existing(ctx context.Context) (*ruleset.Existing, error) {
 		return nil, err
 	}
 	r.out.Set = *r.out.Set.With(r.chains)
-	return &r.out, nil
+	sets, err := ipSets(t.family)
+	r.out.IPSets = sets
+	return &r.out, err
 }
 
 // reading is what has been read of a table.
