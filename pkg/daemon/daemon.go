@@ -147,6 +147,7 @@ func startProxy(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.Signpo
 		Log:        log,
 		Registerer: registry,
 		Tables:     nil,
+		Flows:      nil,
 		LocalListeners: func(s *model.Snapshot) []netip.AddrPort {
 			if !cfg.DNS.Enabled {
 				return nil

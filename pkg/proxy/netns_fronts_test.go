@@ -107,9 +107,7 @@ func TestRealFrontEnds(t *testing.T) {
 	}
 	limited := func(s *model.Service) {
 		s.SourceRanges = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8:ffff::/48")}
-		for _, outside := range n4n6 {
-			s.SourceRanges = append(s.SourceRanges, outside)
-		}
+		s.SourceRanges = append(s.SourceRanges, n4n6...)
 	}
 	for _, tt := range []struct {
 		name   string

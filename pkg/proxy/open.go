@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/signpost-dev/signpost/pkg/model"
+	"github.com/signpost-dev/signpost/pkg/proxy/conntrack"
+	"github.com/signpost-dev/signpost/pkg/proxy/conntrack/stale"
 	"github.com/signpost-dev/signpost/pkg/proxy/iptables"
 	"github.com/signpost-dev/signpost/pkg/proxy/render"
 	"github.com/signpost-dev/signpost/pkg/proxy/ruleset"
@@ -36,6 +38,10 @@ const lockedPause = 100 * time.Millisecond
 // open finds the node's tables, and what can be done with them.
 func (p *Proxy) open(ctx context.Context) error {
 	tables, cfg := p.opts.Tables, p.opts.Config
+	p.flows = p.opts.Flows
+	if p.flows == nil {
+		p.flows = noFlows{}
+	}
 	if tables == nil {
 		var err error
 		if tables, err = p.openNode(ctx); err != nil {
@@ -47,6 +53,11 @@ func (p *Proxy) open(ctx context.Context) error {
 				cfg.LocalhostNodePorts = false
 			} else {
 				p.routeLocalnet = iptables.RouteLocalnet
+			}
+		}
+		if p.opts.Flows == nil {
+			if err := p.openFlows(ctx, cfg, tables); err != nil {
+				return err
 			}
 		}
 	}
@@ -116,6 +127,37 @@ func (p *Proxy) openNode(ctx context.Context) ([]Tables, error) {
 	}
 	return append(out, v6), nil
 }
+
+// openFlows opens the table of connections of this node. Without it packets of
+// new connections go where they should, so that the rest goes on.
+func (p *Proxy) openFlows(ctx context.Context, cfg Config, families []Tables) error {
+	var opened []conntrack.Table
+	for _, f := range families {
+		table, err := conntrack.Open(ctx, f.Family())
+		if err != nil {
+			p.log.Warn("stale flows are not cut: UDP clients that never pause go on to reach endpoints that are gone, "+
+				"and TCP clients may wait up to two minutes for one that died in a handshake", "family", f.Family().String(), "error", err)
+			continue
+		}
+		opened = append(opened, table)
+	}
+	if len(opened) == 0 {
+		return nil
+	}
+	var err error
+	p.flows, err = conntrack.New(conntrack.Options{
+		Node:   stale.Node{NodePortAddresses: cfg.NodePortAddresses, LocalhostNodePorts: cfg.LocalhostNodePorts},
+		Tables: opened, Log: p.log, Registerer: p.opts.Registerer,
+	})
+	return err
+}
+
+// noFlows are nobody's.
+type noFlows struct{}
+
+func (noFlows) Programmed(ruleset.Family, *model.Snapshot, *model.ServiceMap) {}
+
+func (noFlows) Run(context.Context) error { return nil }
 
 func (c Config) render(kernel render.Kernel) render.Config {
 	return render.Config{

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/signpost-dev/signpost/pkg/model"
 	"github.com/signpost-dev/signpost/pkg/proxy/render"
@@ -67,6 +68,16 @@ type Tables interface {
 	DeleteJumps(ctx context.Context, jumps []ruleset.Jump) error
 }
 
+// Flows cuts tracked connections that lead to what is no more: a
+// *conntrack.Reconciler, or a fake.
+type Flows interface {
+	// Programmed is called after each pass whose rules are in: those of services, which are
+	// those of snap but for what is in quarantine. It must not block.
+	Programmed(family ruleset.Family, snap *model.Snapshot, services *model.ServiceMap)
+	// Run works until ctx ends.
+	Run(ctx context.Context) error
+}
+
 // Config is the proxy's part of the configuration.
 type Config struct {
 	// Backend is "auto", "nft" or "legacy".
@@ -97,6 +108,8 @@ type Options struct {
 	Registerer     prometheus.Registerer
 	// Tables to write to, one per family; nil for those of this node.
 	Tables []Tables
+	// Flows is told what was written; nil for this node's or, with Tables, for none.
+	Flows Flows
 }
 
 // Proxy writes rules.
@@ -124,12 +137,14 @@ type Options struct {
 //
 // The families are independent of each other: each has its own tables, renderer
 // and quarantine. All work happens in the goroutine of Run, as processes belong
-// to the network namespace of its thread.
+// to the network namespace of its thread; but for that on tracked connections, which nobody
+// has to wait for.
 type Proxy struct {
 	opts       Options
 	log        *slog.Logger
 	metrics    *metrics
 	families   []*programmer
+	flows      Flows
 	programmed atomic.Uint64
 	// settled is called after a complete write until it succeeds; nil for nothing.
 	settled func(ctx context.Context) error
@@ -168,16 +183,27 @@ func (p *Proxy) Run(ctx context.Context) error {
 	if err := p.begin(ctx); err != nil {
 		return fmt.Errorf("proxy: %w", err)
 	}
+	if ctx.Err() != nil {
+		return nil
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return p.flows.Run(ctx) })
+	p.loop(ctx, changed)
+	return group.Wait()
+}
+
+// loop writes what has changed until ctx ends.
+func (p *Proxy) loop(ctx context.Context, changed <-chan struct{}) {
 	patrol := time.NewTicker(min(watchPeriod, p.opts.Config.SyncPeriod))
 	defer patrol.Stop()
 	retry := newRetry()
 	for {
 		pause := p.pass(ctx, retry)
 		if !sleep(ctx, pause) {
-			return nil
+			return
 		}
 		if !p.wait(ctx, changed, retry.timer.C, patrol.C) {
-			return nil
+			return
 		}
 	}
 }
@@ -221,7 +247,9 @@ func (p *Proxy) pass(ctx context.Context, retry *retry) time.Duration {
 	failed := false
 	for _, f := range p.families {
 		again, err := f.sync(ctx, snap, listeners)
-		if err != nil && ctx.Err() == nil {
+		if err == nil {
+			p.flows.Programmed(f.family, snap, &f.applied)
+		} else if ctx.Err() == nil {
 			failed = true
 			p.log.Error("rules not written, will try again", "family", f.family.String(), "error", err)
 		}

@@ -30,6 +30,7 @@ var rooms = map[string]floor{
 	"pkg/config/v1alpha1":              words,
 	"pkg/watchcache/translate":         pure,
 	"pkg/proxy/render":                 pure,
+	"pkg/proxy/conntrack/stale":        pure,
 	"pkg/dns/records":                  pure,
 	"pkg/dns/search":                   pure,
 	"pkg/controller/endpoints/plan":    pure,
@@ -37,6 +38,7 @@ var rooms = map[string]floor{
 	"pkg/controller/nodes/evidence":    pure,
 	"pkg/watchcache":                   shell,
 	"pkg/proxy":                        shell,
+	"pkg/proxy/conntrack":              shell,
 	"pkg/proxy/iptables":               shell,
 	"pkg/proxy/iptables/iptablestest":  shell,
 	"pkg/dns":                          shell,
@@ -70,6 +72,7 @@ var neighbours = map[[2]string]string{
 	{"pkg/controller/readiness", "pkg/controller/term"}:                   "metrics that outlive the term",
 	{"pkg/controller/nodes", "pkg/controller/term"}:                       "metrics that outlive the term",
 	{"pkg/proxy", "pkg/proxy/iptables"}:                                   "the sync loop runs the programs",
+	{"pkg/proxy", "pkg/proxy/conntrack"}:                                  "the sync loop says which rules are in",
 	{"pkg/dns", "pkg/dns/forward"}:                                        "the server asks upstreams for other names",
 	{"pkg/proxy/iptables/iptablestest", "pkg/proxy/iptables"}:             "the fake stands in for the programs",
 }
