@@ -107,9 +107,7 @@ func TestRealFrontEnds(t *testing.T) {
 	}
 	limited := func(s *model.Service) {
 		s.SourceRanges = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("2001:db8:ffff::/48")}
-		for _, outside := range n4n6 {
-			s.SourceRanges = append(s.SourceRanges, outside)
-		}
+		s.SourceRanges = append(s.SourceRanges, n4n6...)
 	}
 	for _, tt := range []struct {
 		name   string
@@ -143,7 +141,9 @@ func TestRealFrontEnds(t *testing.T) {
 		{"internal policy Local, no local endpoint", both(away, func(s *model.Service) { s.InternalLocal = true }), []want{
 			{"client", "clusterIP", dropped, false}, {"outside", "balancer", "b,c", true},
 		}},
-		{"no endpoints", func(s *model.Service) { eachEndpoint(s, func(_ int, e *model.Endpoint) { e.Ready, e.Serving = false, false }) }, []want{
+		{"no endpoints", func(s *model.Service) {
+			eachEndpoint(s, func(_ int, e *model.Endpoint) { e.Ready, e.Serving = false, false })
+		}, []want{
 			{"outside", "externalIP", refused, false}, {"outside", "balancer", refused, false}, {"outside", "nodePort", refused, false},
 			{"client", "clusterIP", refused, false}, {"client", "balancer", refused, false},
 		}},
@@ -155,7 +155,9 @@ func TestRealFrontEnds(t *testing.T) {
 			{"outside", "balancer", "a", false}, {"client", "balancer", dropped, false}, {"client", "nodePort", "a,b,c", false},
 		}},
 		{"endpoints meant for this node", func(s *model.Service) {
-			eachEndpoint(s, func(i int, e *model.Endpoint) { e.Hints = &model.Hints{Nodes: []string{[]string{"here", "there", "there"}[i]}} })
+			eachEndpoint(s, func(i int, e *model.Endpoint) {
+				e.Hints = &model.Hints{Nodes: []string{[]string{"here", "there", "there"}[i]}}
+			})
 		}, []want{{"client", "clusterIP", "a", false}, {"outside", "balancer", "a", true}}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
