@@ -63,29 +63,48 @@ func (p *path) chains() []*ruleset.Chain {
 	}
 	match, comment := "-p "+p.proto, p.facts.comment(p.name.String())
 	root := p.newChain(p.chain)
-	root.Rules = p.known(match, comment)
-	if len(root.Rules) > 0 {
-		comment = ""
-	}
-	root.IPSets = p.ipSets(p.targets)
 	if len(p.targets) < manyTargets || !p.facts.Kernel.Statistic {
-		root.Rules = append(root.Rules, p.choose(match, comment, p.targets)...)
+		p.fill(root, match, comment, p.targets)
 		return []*ruleset.Chain{root}
 	}
 	out := []*ruleset.Chain{root}
+	var random []ruleset.Rule
 	left := len(p.targets)
 	for i, group := range p.groups() {
 		if len(group) == 0 {
 			continue
 		}
 		c := p.newChain(ruleset.HashedName("GRP-", p.chain+fmt.Sprint(i)))
-		c.Rules, c.IPSets = p.choose(match, p.facts.comment(p.name.String()), group), p.ipSets(group)
-		root.Rules = append(root.Rules, ruleset.Rule(match+share(len(group), left)+comment+" -g "+c.Name))
+		if p.affinity > 0 {
+			// A client's group is remembered like its target, or all targets would have to be
+			// asked for it.
+			root.Rules = append(root.Rules, ruleset.Rule(match+p.knows(c.Name)+comment+" -g "+c.Name))
+			c.Rules = []ruleset.Rule{ruleset.Rule(match + p.facts.comment(p.name.String()) + p.note(c.Name))}
+			root.IPSets = append(root.IPSets, p.ipSets(c.Name)...)
+		}
+		p.fill(c, match, p.facts.comment(p.name.String()), group)
+		c.IPSets = append(c.IPSets, p.ipSets(c.Name)...)
+		random = append(random, ruleset.Rule(match+share(len(group), left)+comment+" -g "+c.Name))
 		comment = ""
 		left -= len(group)
 		out = append(out, c)
 	}
+	root.Rules = append(root.Rules, random...)
 	return out
+}
+
+// fill puts into c what takes packets to one of targets.
+func (p *path) fill(c *ruleset.Chain, match, comment string, targets []model.Target) {
+	known := p.known(match, comment, targets)
+	if len(known) > 0 {
+		comment = ""
+	}
+	c.Rules = slices.Concat(c.Rules, known, p.choose(match, comment, targets))
+	if p.affinity > 0 {
+		for _, t := range targets {
+			c.IPSets = append(c.IPSets, p.ipSets(p.clients(t))...)
+		}
+	}
 }
 
 func (p *path) newChain(name string) *ruleset.Chain {
@@ -148,7 +167,7 @@ func (p *path) choose(match, comment string, targets []model.Target) []ruleset.R
 	}
 	var out []ruleset.Rule
 	for i, t := range targets {
-		out = append(out, ruleset.Rule(match+p.random(i, len(targets))+" -m recent --name "+p.clients(t)+" --set"+comment+dnat(t)))
+		out = append(out, ruleset.Rule(match+p.random(i, len(targets))+p.note(p.clients(t))+comment+dnat(t)))
 		comment = ""
 	}
 	return out
@@ -160,11 +179,11 @@ func (p *path) choose(match, comment string, targets []model.Target) []ruleset.R
 func (p *path) remember(match, comment string, targets []model.Target) []ruleset.Rule {
 	out := make([]ruleset.Rule, 0, 2*len(targets))
 	for i, t := range targets {
-		out = append(out, ruleset.Rule(match+p.random(i, len(targets))+comment+p.put(t)))
+		out = append(out, ruleset.Rule(match+p.random(i, len(targets))+comment+p.note(p.clients(t))))
 		comment = ""
 		in := ""
 		if i < len(targets)-1 {
-			in = p.in(t)
+			in = p.knows(p.clients(t))
 		}
 		out = append(out, ruleset.Rule(match+in+dnat(t)))
 	}
@@ -173,29 +192,38 @@ func (p *path) remember(match, comment string, targets []model.Target) []ruleset
 
 // known returns the rules for clients that have a target, which they keep for as
 // long again.
-func (p *path) known(match, comment string) []ruleset.Rule {
+func (p *path) known(match, comment string, targets []model.Target) []ruleset.Rule {
 	if p.affinity == 0 {
 		return nil
 	}
 	var out []ruleset.Rule
-	for _, t := range p.targets {
+	for _, t := range targets {
+		list := p.clients(t)
 		if p.facts.Kernel.IPSets {
-			out = append(out, ruleset.Rule(match+p.in(t)+comment+p.put(t)), ruleset.Rule(match+p.in(t)+dnat(t)))
+			out = append(out, ruleset.Rule(match+p.knows(list)+comment+p.note(list)), ruleset.Rule(match+p.knows(list)+dnat(t)))
 		} else {
 			out = append(out, ruleset.Rule(fmt.Sprintf("%s -m recent --name %s --update --seconds %d --reap%s%s",
-				match, p.clients(t), int(p.affinity.Seconds()), comment, dnat(t))))
+				match, list, int(p.affinity.Seconds()), comment, dnat(t))))
 		}
 		comment = ""
 	}
 	return out
 }
 
-// in matches the clients of a target.
-func (p *path) in(t model.Target) string { return " -m set --match-set " + p.clients(t) + " src" }
+// knows matches sources that are in a set, or a recent list.
+func (p *path) knows(list string) string {
+	if p.facts.Kernel.IPSets {
+		return " -m set --match-set " + list + " src"
+	}
+	return fmt.Sprintf(" -m recent --name %s --rcheck --seconds %d --reap", list, int(p.affinity.Seconds()))
+}
 
-// put makes the source a client of a target.
-func (p *path) put(t model.Target) string {
-	return fmt.Sprintf(" -j SET --add-set %s src --exist --timeout %d", p.clients(t), int(p.affinity.Seconds()))
+// note puts the source into a set, which is a target, or a recent list, which is a match.
+func (p *path) note(list string) string {
+	if p.facts.Kernel.IPSets {
+		return fmt.Sprintf(" -j SET --add-set %s src --exist --timeout %d", list, int(p.affinity.Seconds()))
+	}
+	return " -m recent --name " + list + " --set"
 }
 
 // clients is the name of the set, or the recent list, of the clients of a target. It is the same for
@@ -204,14 +232,10 @@ func (p *path) clients(t model.Target) string {
 	return ruleset.HashedName("AFF-", p.name.String()+p.proto+t.AddrPort.String())
 }
 
-func (p *path) ipSets(targets []model.Target) []string {
-	if p.affinity == 0 || !p.facts.Kernel.IPSets {
+// ipSets returns the IP set of that name, if that is what lists are.
+func (p *path) ipSets(list string) []string {
+	if !p.facts.Kernel.IPSets {
 		return nil
 	}
-	out := make([]string, 0, len(targets))
-	for _, t := range targets {
-		out = append(out, p.clients(t))
-	}
-	slices.Sort(out)
-	return out
+	return []string{list}
 }

@@ -10,7 +10,7 @@ import (
 // external puts into the fragment what the port has beside cluster IPs. The mark for
 // masquerading is on when a packet gets to these rules.
 func (p *port) external() {
-	if p.any() {
+	if len(p.outside().targets) > 0 || p.externalLocal && p.any() {
 		p.translated()
 	}
 	refusal := ""
