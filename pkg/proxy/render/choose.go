@@ -21,6 +21,9 @@ const (
 	// within it. A connection then meets about twice the root of their number, and a
 	// change rewrites one group.
 	manyTargets = 64
+	// maxAffinity is as long as the API lets a client keep its target. Neither sets nor
+	// lists can remember for more than some weeks.
+	maxAffinity = 24 * time.Hour
 )
 
 // path is one way to choose among targets, for some of the front ends of a Service port.
@@ -37,7 +40,8 @@ type path struct {
 }
 
 func (f *facts) path(kind string, name model.ServicePortName, proto string, targets []model.Target, uses int, affinity time.Duration) *path {
-	if !f.Kernel.IPSets && !f.Kernel.Recent {
+	affinity = min(affinity, maxAffinity)
+	if affinity < time.Second || !f.Kernel.IPSets && !f.Kernel.Recent {
 		affinity = 0
 	}
 	return &path{

@@ -2,7 +2,10 @@ package render
 
 import (
 	"fmt"
+	"net/netip"
+	"slices"
 
+	"github.com/signpost-dev/signpost/pkg/model"
 	"github.com/signpost-dev/signpost/pkg/proxy/ruleset"
 )
 
@@ -66,24 +69,16 @@ func (f *facts) masqueradeRules() []ruleset.Rule {
 func (f *facts) forwardRules() []ruleset.Rule {
 	var out []ruleset.Rule
 	if f.Kernel.DropInvalid {
-		rule := "-p tcp -m conntrack --ctstate INVALID" + f.comment("not translated, resets connections")
-		if f.scopesInvalid() {
-			out = append(out, ruleset.Rule(rule+" -j "+invalid))
-		} else {
-			out = append(out, ruleset.Rule(rule+" -j DROP"))
-		}
+		out = append(out, ruleset.Rule("-p tcp -m conntrack --ctstate INVALID"+f.comment("not translated, resets connections")+" -j "+invalid))
 	}
 	return append(out,
 		ruleset.Rule("-m mark --mark "+f.mark()+f.comment("forward what will be masqueraded")+" -j ACCEPT"),
 		ruleset.Rule("-m conntrack --ctstate RELATED,ESTABLISHED"+f.comment("and all that follows")+" -j ACCEPT"))
 }
 
-// scopesInvalid reports whether it can be told which packets can be of Services:
-// those that come from pods and other endpoints, and those to cluster IPs. Other people's
-// connections may take one way there and another one back.
-func (f *facts) scopesInvalid() bool { return f.Kernel.DropInvalid && len(f.podRanges) > 0 }
-
-// invalidHead are the rules for packets that may be of Services by their range.
+// invalidHead are the rules for packets that may be of Services by their range: those that
+// come from pods, and those to cluster IPs. Other people's connections may take one
+// way there and another one back.
 func (f *facts) invalidHead() []ruleset.Rule {
 	var out []ruleset.Rule
 	for _, p := range f.podRanges {
@@ -93,6 +88,20 @@ func (f *facts) invalidHead() []ruleset.Rule {
 		out = append(out, ruleset.Rule("-d "+p.String()+" -j DROP"))
 	}
 	return out
+}
+
+// near returns what an endpoint has a rule for of those that drop what is invalid:
+// nothing if it is in a range of pods; the 256 addresses around it, or the /64, if
+// it is on a node, as there are others there; and itself only if nobody knows what it is.
+func (f *facts) near(e *model.Endpoint) (netip.Prefix, bool) {
+	if slices.ContainsFunc(f.podRanges, func(r netip.Prefix) bool { return r.Contains(e.Addr) }) {
+		return netip.Prefix{}, false
+	}
+	bits := e.Addr.BitLen()
+	if e.Node != "" {
+		bits = map[ruleset.Family]int{ruleset.IPv4: 24, ruleset.IPv6: 64}[f.family]
+	}
+	return netip.PrefixFrom(e.Addr, bits).Masked(), true
 }
 
 // nobodyRules reject what is meant for a Service that does not exist, or does

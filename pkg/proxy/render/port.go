@@ -176,21 +176,24 @@ func (p *port) reject() string {
 
 // endpoints adds what is needed because of who the endpoints are.
 func (p *port) endpoints() {
-	seen := map[netip.Addr]bool{}
+	seen, blocks := map[netip.Addr]bool{}, map[netip.Prefix]bool{}
 	for _, t := range slices.Concat(p.cluster.targets, p.local.targets) {
 		a := t.Addr()
 		if seen[a] {
 			continue
 		}
 		seen[a] = true
-		host := hostPrefix(a)
-		if p.isLocal(t.Endpoint) {
+		if host := hostPrefix(a); p.isLocal(t.Endpoint) {
 			// A packet that it sent and that came back to it needs another
 			// source, as its answer would not pass through the node.
 			p.add(p.trees.hairpins, addressKey(a), "", ruleset.Rule("-s "+host+" -d "+host+" -j "+masquerade))
 		}
-		if p.trees.invalids != nil && p.proto == "tcp" && !slices.ContainsFunc(p.podRanges, func(r netip.Prefix) bool { return r.Contains(a) }) {
-			p.add(p.trees.invalids, addressKey(a), "", ruleset.Rule("-s "+host+" -j DROP"))
+		if p.trees.invalids == nil || p.proto != "tcp" {
+			continue
+		}
+		if block, ok := p.near(t.Endpoint); ok && !blocks[block] {
+			blocks[block] = true
+			p.add(p.trees.invalids, addressKey(a)[:block.Bits()/4], "", ruleset.Rule("-s "+block.String()+" -j DROP"))
 		}
 	}
 }

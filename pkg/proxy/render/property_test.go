@@ -109,8 +109,11 @@ func randomConfig(rng *rand.Rand) render.Config {
 	}
 	cfg.DetectLocal = []render.Mode{render.DetectAuto, render.DetectNodeCIDR, render.DetectBridgeInterface, render.DetectInterfaceNamePrefix, render.DetectNone}[rng.IntN(5)]
 	cfg.DetectInterface = "cni"
-	if rng.IntN(3) == 0 {
+	switch rng.IntN(3) {
+	case 0:
 		cfg.ClusterCIDRs = append(cfg.ClusterCIDRs, prefix("10.9.0.0/16"), prefix("fd09::/64"))
+	case 1:
+		cfg.ClusterCIDRs = nil
 	}
 	if rng.IntN(3) == 0 {
 		cfg.NodePortAddresses = []netip.Prefix{prefix("192.168.1.0/24"), prefix("172.16.0.0/12"), prefix("fd01::/64")}

@@ -1,6 +1,7 @@
 package render
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"strings"
@@ -35,8 +36,11 @@ type entry struct {
 	field string
 }
 
-// rank decides which of several claims counts, whatever came first.
-func (e *entry) rank() string { return e.owner.String() + " " + string(e.owner.Protocol) }
+// byRank decides which of several claims counts, whatever came first: the first one.
+func byRank(a, b *entry) int {
+	return cmp.Or(a.owner.Name.Compare(b.owner.Name), strings.Compare(a.owner.Port, b.owner.Port),
+		strings.Compare(string(a.owner.Protocol), string(b.owner.Protocol)))
+}
 
 // tree leads packets to entries by a key, which is a series of four-bit digits
 // of an address, a protocol or a port (see space). Its shape depends on what is in it alone,
@@ -111,7 +115,7 @@ func (t *tree) add(e *entry) {
 func (t *tree) insert(n *node, e *entry) {
 	defer n.weigh()
 	if len(n.key) == len(e.key) {
-		at, _ := slices.BinarySearchFunc(n.claims, e.rank(), func(c *entry, r string) int { return strings.Compare(c.rank(), r) })
+		at, _ := slices.BinarySearchFunc(n.claims, e, byRank)
 		n.claims = slices.Insert(n.claims, at, e)
 		return
 	}
@@ -140,7 +144,11 @@ func (t *tree) remove(e *entry) {
 func (t *tree) drop(n *node, e *entry) {
 	defer n.weigh()
 	if len(n.key) == len(e.key) {
-		n.claims = slices.DeleteFunc(n.claims, func(c *entry) bool { return c == e })
+		at, _ := slices.BinarySearchFunc(n.claims, e, byRank)
+		for n.claims[at] != e { // its owner may claim the same for another of its front ends
+			at++
+		}
+		n.claims = slices.Delete(n.claims, at, at+1)
 		return
 	}
 	i, _ := n.child(e.key[len(n.key)])

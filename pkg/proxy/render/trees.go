@@ -24,7 +24,7 @@ type trees struct {
 	refused      *tree
 	refusedPorts *tree
 	healthChecks *tree
-	// invalids is for endpoints that are in no pod range; nil if not needed.
+	// invalids is for where endpoints are, beside the pod ranges; nil if not needed.
 	invalids *tree
 }
 
@@ -47,7 +47,7 @@ func (f *facts) newTrees() *trees {
 		t.clusterIPs = append(t.clusterIPs, newTree(tree{table: ruleset.NAT, space: to, root: name, head: offCluster, tail: onCluster}))
 		t.refusedIPs = append(t.refusedIPs, newTree(tree{table: ruleset.Filter, space: to, root: name, tail: reject, end: reject, always: true}))
 	}
-	if f.scopesInvalid() {
+	if f.Kernel.DropInvalid {
 		t.invalids = newTree(tree{table: ruleset.Filter, space: addressSpace{f.family, "-s"}, tag: "INV-", root: invalid, head: f.invalidHead(), always: true})
 	}
 	return t
