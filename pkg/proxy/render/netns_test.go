@@ -70,7 +70,7 @@ func TestProgramsTakeEveryStep(t *testing.T) {
 // steps is TestProgramsTakeEveryStep in the namespace of a node.
 func steps(t *testing.T, rng *rand.Rand, backend iptables.Backend, family ruleset.Family) error {
 	ctx := t.Context()
-	tables, err := iptables.Open(ctx, backend, family)
+	tables, err := iptables.Open(ctx, backend, family, iptables.NewWitness(backend))
 	if err != nil {
 		return err
 	}
@@ -108,8 +108,8 @@ func steps(t *testing.T, rng *rand.Rand, backend iptables.Backend, family rulese
 			sets[s] = true
 		}
 	}
-	if len(existing.Chains) != r.Set().Len() || len(existing.IPSets) != len(sets) {
-		t.Errorf("%d chains and %d IP sets, want %d and %d", len(existing.Chains), len(existing.IPSets), r.Set().Len(), len(sets))
+	if existing.Set.Len() != r.Set().Len() || len(existing.IPSets) != len(sets) {
+		t.Errorf("%d chains and %d IP sets, want %d and %d", existing.Set.Len(), len(existing.IPSets), r.Set().Len(), len(sets))
 	}
 	return nil
 }
