@@ -33,8 +33,9 @@ type Answer struct {
 	Chase string
 }
 
-// maxChain is how many CNAME records are followed within the zone.
-const maxChain = 8
+// maxChain is how many CNAME records an answer has at most, as in CoreDNS. That of
+// an ExternalName whose chain is longer, or a circle, has none at all.
+const maxChain = 11
 
 // Answer answers q. Lists of addresses and of endpoints begin at an element that
 // rotation chooses, so that a caller who counts it up spreads the load.

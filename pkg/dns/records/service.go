@@ -208,13 +208,12 @@ func isExternalName(target string) bool {
 // follow adds what cname leads to. A chain that leads nowhere within the zone,
 // or in a circle, is answered like a name without data, as CoreDNS does.
 func (l lookup) follow(cname *dns.CNAME) Answer {
-	lower := lowered(cname.Target)
-	r, in := parse(cname.Target, lower, l.view.zone)
+	if l.chain++; l.chain > maxChain {
+		return noData()
+	}
+	r, in := parse(cname.Target, lowered(cname.Target), l.view.zone)
 	if !in {
 		return Answer{Answer: []dns.RR{cname}, Chase: cname.Target}
-	}
-	if l.chain++; l.chain >= maxChain {
-		return noData()
 	}
 	l.q.Name, l.r = cname.Target, r
 	a := l.answer()
