@@ -25,6 +25,7 @@ type metrics struct {
 	tcpConns  prometheus.Gauge
 	waiting   prometheus.Gauge
 	listening *prometheus.GaugeVec
+	hot       hotMetrics
 }
 
 func newMetrics(r prometheus.Registerer) metrics {
@@ -48,6 +49,7 @@ func newMetrics(r prometheus.Registerer) metrics {
 		waiting:   prometheus.NewGauge(prometheus.GaugeOpts(opts("waiting_requests", "Requests that wait for an upstream resolver."))),
 		listening: prometheus.NewGaugeVec(prometheus.GaugeOpts(opts("listening", "1 for each address that is listened on, 0 for one that should be.")), []string{"address"}),
 	}
+	m.hot = newHotMetrics(&m)
 	r.MustRegister(m.requests, m.responses, m.dropped, m.duration, m.panics, m.tcpConns, m.waiting, m.listening)
 	return m
 }

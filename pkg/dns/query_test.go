@@ -160,7 +160,7 @@ func FuzzRequest(f *testing.F) {
 	}))
 	s, snapshots := newServer(f, nil)
 	s.publish()
-	if s.view.Load().Snapshot() != snapshots.current {
+	if s.view().Snapshot() != snapshots.current {
 		f.Fatal("no snapshot")
 	}
 	buf := make([]byte, 4096)
@@ -172,7 +172,7 @@ func FuzzRequest(f *testing.F) {
 		x := &exchange{server: s, query: q, source: sourceRefused}
 		if rcode != dns.RcodeSuccess {
 			x.refuse(rcode)
-		} else if x.begin(); x.wait != nil {
+		} else if x.begin(0); x.wait != nil {
 			x.refuse(dns.RcodeServerFailure)
 		}
 		for _, size := range []int{q.maxUDP(), maxTCPSize} {
@@ -228,7 +228,7 @@ func BenchmarkRequest(b *testing.B) {
 			for b.Loop() {
 				q, _, _ := parseQuery(wire)
 				x := &exchange{server: s, query: q, start: time.Now()}
-				x.begin()
+				x.begin(0)
 				if _, err := x.pack(q.maxUDP(), out); err != nil {
 					b.Fatal(err)
 				}

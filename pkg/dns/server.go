@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/signpost-dev/signpost/pkg/dns/forward"
+	"github.com/signpost-dev/signpost/pkg/dns/packed"
 	"github.com/signpost-dev/signpost/pkg/dns/records"
 	"github.com/signpost-dev/signpost/pkg/model"
 )
@@ -75,7 +76,7 @@ type Options struct {
 type Server struct {
 	opts      Options
 	log       *slog.Logger
-	view      atomic.Pointer[records.View]
+	book      atomic.Pointer[packed.Book]
 	forwarder *forward.Forwarder
 	metrics   metrics
 	limits    limits
@@ -111,7 +112,7 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{opts: o, log: o.Log, limits: defaultLimits(), port: 53, unserved: errStopped}
-	s.view.Store(view)
+	s.book.Store(packed.New(view, keptBytes))
 	s.forwarder, err = forward.New(forward.Options{
 		Upstreams: o.Upstreams, StubDomains: o.StubDomains, IsSelf: s.isSelf, Registerer: o.Registerer, Log: o.Log})
 	if err != nil {
@@ -152,17 +153,19 @@ func (s *Server) Run(ctx context.Context) error {
 
 // publish makes the newest Snapshot the one that answers are made from.
 func (s *Server) publish() {
-	view, snapshot := s.view.Load(), s.opts.Snapshots.Snapshot()
-	if snapshot == nil || snapshot == view.Snapshot() {
+	book, snapshot := s.book.Load(), s.opts.Snapshots.Snapshot()
+	if snapshot == nil || snapshot == book.View().Snapshot() {
 		return
 	}
-	s.view.Store(view.Next(snapshot, uint32(time.Now().Unix())))
+	s.book.Store(book.Next(snapshot, uint32(time.Now().Unix())))
 }
+
+func (s *Server) view() *records.View { return s.book.Load().View() }
 
 // Answered returns the generation of the snapshot that answers are made from; 0
 // before the first. It is safe for concurrent use.
 func (s *Server) Answered() uint64 {
-	if snapshot := s.view.Load().Snapshot(); snapshot != nil {
+	if snapshot := s.view().Snapshot(); snapshot != nil {
 		return snapshot.Generation
 	}
 	return 0
@@ -179,7 +182,7 @@ func (s *Server) Serving() []netip.AddrPort {
 // address that should be listened on, those for peers excepted; else what is
 // missing.
 func (s *Server) Ready() error {
-	if s.view.Load().Snapshot() == nil {
+	if s.view().Snapshot() == nil {
 		return errNoSnapshot
 	}
 	s.mu.Lock()
