@@ -112,13 +112,13 @@ func TestWhatIsKeptIsWhatIsMade(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 2))
 	u := &udpSocket{server: s}
 	hits := 0
-	for range 60 {
+	for i := range 60 {
 		next := *snapshots.current
 		next.Services = next.Services.With(randomServices(rng))
 		next.Namespaces = map[string]struct{}{"default": {}, "kube-system": {}, fmt.Sprint("ns", rng.IntN(2)): {}}
 		next.Generation++
 		snapshots.publish(&next)
-		s.publish()
+		s.publish(time.Unix(int64(1000+i), 0)) // another serial number each time
 		for range 150 {
 			wire := randomRequest(t, rng)
 			if !u.hot.parse(wire) {
@@ -182,7 +182,7 @@ func compareKept(t *testing.T, s *Server, u *udpSocket, wire []byte, rng *rand.R
 // writing.
 func TestHitsAllocateNothing(t *testing.T) {
 	s, _ := newServer(t, nil)
-	s.publish()
+	s.publish(time.Now())
 	u := &udpSocket{server: s}
 	for _, name := range []string{"web.default.svc.cluster.local.", "www.example.org.default.svc.cluster.local.", "big.default.svc.cluster.local."} {
 		wire := wireOf(t, func(m *dns.Msg) {
@@ -241,7 +241,7 @@ func FuzzHotRequest(f *testing.F) {
 // BenchmarkHit is what TestHitsAllocateNothing does.
 func BenchmarkHit(b *testing.B) {
 	s, _ := newServer(b, nil)
-	s.publish()
+	s.publish(time.Now())
 	u := &udpSocket{server: s}
 	for _, name := range []string{"web.default.svc.cluster.local.", "www.example.org.default.svc.cluster.local.", "big.default.svc.cluster.local."} {
 		b.Run(name, func(b *testing.B) {

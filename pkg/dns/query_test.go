@@ -159,7 +159,7 @@ func FuzzRequest(f *testing.F) {
 		m.Question[0] = dns.Question{Name: "_http._tcp.big.default.svc.cluster.local.", Qtype: dns.TypeSRV, Qclass: 1}
 	}))
 	s, snapshots := newServer(f, nil)
-	s.publish()
+	s.publish(time.Now())
 	if s.view().Snapshot() != snapshots.current {
 		f.Fatal("no snapshot")
 	}
@@ -208,7 +208,7 @@ func agree(t *testing.T, wire []byte, q query) {
 
 func BenchmarkRequest(b *testing.B) {
 	s, _ := newServer(b, nil)
-	s.publish()
+	s.publish(time.Now())
 	out := make([]byte, 4096)
 	for _, bb := range []struct {
 		name  string

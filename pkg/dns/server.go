@@ -46,6 +46,9 @@ type Snapshots interface {
 // Options are what a Server needs.
 type Options struct {
 	Snapshots Snapshots
+	// Rules are those that lead to cluster IPs: the name of a Service is answered
+	// once they know its address, or after a second. nil if nobody makes any.
+	Rules Rules
 	// Domain is the cluster's domain, DefaultDomain if empty.
 	Domain string
 	// Service is the Service whose cluster IPs the server answers at, and that the
@@ -80,8 +83,10 @@ type Server struct {
 	forwarder *forward.Forwarder
 	metrics   metrics
 	limits    limits
-	waiters   waiters
-	conns     connCounter
+	// connectable is for Run alone.
+	connectable connectable
+	waiters     waiters
+	conns       connCounter
 	// port is where clients expect a DNS server. Tests have another.
 	port uint16
 
@@ -137,13 +142,18 @@ func (s *Server) Run(ctx context.Context) error {
 	defer s.waiters.wg.Wait()
 	b := newBindings(s)
 	changes := s.opts.Snapshots.Subscribe()
+	var progress <-chan struct{}
+	if s.opts.Rules != nil {
+		progress = s.opts.Rules.Progress()
+	}
 	for {
-		s.publish()
-		retry := time.NewTimer(b.reconcile(ctx, time.Now()))
+		again := s.publish(time.Now())
+		retry := time.NewTimer(min(again, b.reconcile(ctx, time.Now())))
 		select {
 		case <-ctx.Done():
 			return b.close()
 		case <-changes:
+		case <-progress:
 		case <-b.failed:
 		case <-retry.C:
 		}
@@ -151,13 +161,25 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 }
 
-// publish makes the newest Snapshot the one that answers are made from.
-func (s *Server) publish() {
+// publish makes the newest Snapshot the one that answers are made from, without
+// the names that nobody could connect to yet. It returns how long that is right.
+func (s *Server) publish(now time.Time) (again time.Duration) {
+	again = time.Hour
 	book, snapshot := s.book.Load(), s.opts.Snapshots.Snapshot()
-	if snapshot == nil || snapshot == book.View().Snapshot() {
-		return
+	if snapshot == nil {
+		return again
 	}
-	s.book.Store(book.Next(snapshot, uint32(time.Now().Unix())))
+	if s.opts.Rules != nil {
+		next, at := s.connectable.next(snapshot, s.opts.Rules.Programmed(), now)
+		s.metrics.held.Set(float64(s.connectable.held))
+		if snapshot = next; !at.IsZero() {
+			again = at.Sub(now)
+		}
+	}
+	if snapshot != book.View().Snapshot() {
+		s.book.Store(book.Next(snapshot, uint32(now.Unix())))
+	}
+	return again
 }
 
 func (s *Server) view() *records.View { return s.book.Load().View() }

@@ -56,6 +56,9 @@ func (b *Book) makeForms(r *Reply, q records.Question, a records.Answer, name []
 	if r.denial = b.denial.is(f, name); r.denial {
 		return true
 	}
+	if len(a.Ns) > 0 {
+		return false // its SOA record is written otherwise, and has a serial number that changes
+	}
 	r.spelled = !b.spellsAlike(q, f)
 	if r.list != nil {
 		if r.list.rest = len(f.body) - len(r.list.records); len(f.body) > MaxUDP {

@@ -123,7 +123,7 @@ func (b *Book) Append(dst []byte, r *Reply, a *Asked) ([]byte, bool) {
 }
 
 func (a *Asked) appendHead(dst []byte, r *Reply, f form, cut bool) []byte {
-	bits := uint16(bitQR | bitAA | bitRA | uint16(r.rcode))
+	bits := bitQR | bitAA | bitRA | uint16(r.rcode)
 	if cut {
 		bits |= bitTC
 	}
