@@ -46,6 +46,7 @@ func dnsOptions(cfg *v1alpha1.DNS, snapshots dns.Snapshots, rules dns.Rules, log
 		Listen:            addrPorts(cfg.Listen),
 		AddressesAreLocal: false,
 		PeerPort:          uint16(cfg.PeerPort),
+		Clients:           prefixes(cfg.Clients),
 		TTL:               cfg.TTL.Duration,
 		Pods:              records.PodMode(cfg.Pods),
 		Upstreams:         cfg.Upstreams,

@@ -2,12 +2,8 @@ package dns
 
 import (
 	"encoding/binary"
-	"math/rand/v2"
-	"net/netip"
-	"time"
 
 	"github.com/miekg/dns"
-	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/signpost-dev/signpost/pkg/dns/packed"
 )
@@ -103,34 +99,4 @@ func (h *hotQuery) find(book *packed.Book) (r *packed.Reply, known bool) {
 	}
 	r = book.Find(h.name, h.qtype)
 	return r, r != nil
-}
-
-// hotMetrics are those of answers that are sent as they are kept, by response
-// code.
-type hotMetrics struct {
-	requests  prometheus.Counter
-	responses [dns.RcodeNameError + 1]prometheus.Counter
-	duration  prometheus.Observer
-}
-
-func newHotMetrics(m *metrics) hotMetrics {
-	h := hotMetrics{requests: m.requests.WithLabelValues("udp"), duration: m.duration.WithLabelValues(sourceCluster)}
-	for rcode := range h.responses {
-		h.responses[rcode] = m.responses.WithLabelValues(rcodeText(rcode), sourceCluster)
-	}
-	return h
-}
-
-// hit answers the request from what is kept packed, and reports whether it did. It
-// takes no lock and allocates nothing.
-func (u *udpSocket) hit(book *packed.Book, r *packed.Reply, client netip.AddrPort, start time.Time) bool {
-	u.hot.asked.Chance = rand.Uint32()
-	wire, ok := book.Append(u.out[:0], r, &u.hot.asked)
-	if !ok {
-		return false
-	}
-	u.server.metrics.hot.responses[r.Rcode()].Inc()
-	u.server.metrics.hot.duration.Observe(time.Since(start).Seconds())
-	u.write(wire, client)
-	return true
 }

@@ -14,7 +14,10 @@ import (
 // exchange is a question on its way to its answer.
 type exchange struct {
 	server *Server
+	meter  *meter
 	query  query
+	// size is the length of the request, in octets.
+	size   int
 	start  time.Time
 	reply  *dns.Msg
 	source string
@@ -86,7 +89,7 @@ func (x *exchange) pack(size int, buf []byte) ([]byte, error) {
 		x.server.log.Error("cannot write an answer", "name", x.query.name, "type", dns.TypeToString[x.query.qtype], "error", err)
 	}
 	if wire != nil {
-		x.server.metrics.answered(x.source, x.reply.Rcode, time.Since(x.start))
+		x.meter.answered(x.reply.Rcode, x.source, measured{x.query.qtype, x.query.do, time.Since(x.start), x.size, len(wire)})
 	}
 	return wire, err
 }

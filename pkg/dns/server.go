@@ -64,6 +64,9 @@ type Options struct {
 	// PeerPort is the port on the node's own addresses at which the server answers
 	// in place of other nodes' servers. 0 for none.
 	PeerPort uint16
+	// Clients are the ranges of addresses that are answered, beside the node's own
+	// and its pods'. If empty they are the private ones, and those near to the node's.
+	Clients []netip.Prefix
 	// TTL of records of the cluster, in whole seconds, up to an hour.
 	TTL time.Duration
 	// Pods is how names of pods are answered.
@@ -81,11 +84,11 @@ type Server struct {
 	log       *slog.Logger
 	book      atomic.Pointer[packed.Book]
 	forwarder *forward.Forwarder
-	metrics   metrics
+	metrics   *metrics
 	limits    limits
 	// connectable is for Run alone.
 	connectable connectable
-	waiters     waiters
+	waiters     *waiters
 	conns       connCounter
 	// port is where clients expect a DNS server. Tests have another.
 	port uint16
@@ -134,7 +137,7 @@ func New(o Options) (*Server, error) {
 // Before the first Snapshot it answers SERVFAIL for the names of the cluster,
 // and is not to be found at the cluster IPs, so that others answer there.
 func (s *Server) Run(ctx context.Context) error {
-	s.waiters = waiters{tokens: make(chan struct{}, s.limits.waiting), count: s.metrics.waiting, guard: s.guard}
+	s.waiters = newWaiters(s.limits.waiting, s.metrics.waiting, s.guard)
 	s.conns = connCounter{max: s.limits.tcpConns, maxPerClient: s.limits.tcpConnsPerClient, byClient: map[netip.Addr]int{}}
 	var forwarding sync.WaitGroup
 	forwarding.Go(func() { _ = s.forwarder.Run(ctx) }) // it returns nil when ctx ends
@@ -176,8 +179,9 @@ func (s *Server) publish(now time.Time) (again time.Duration) {
 			again = at.Sub(now)
 		}
 	}
-	if snapshot != book.View().Snapshot() {
+	if older := book.View().Snapshot(); snapshot != older {
 		s.book.Store(book.Next(snapshot, uint32(now.Unix())))
+		s.metrics.programmed(older, snapshot, time.Now())
 	}
 	return again
 }

@@ -115,6 +115,7 @@ func TestEveryFaultIsNamedWithItsPath(t *testing.T) {
 		{"listen", header + "dns: {listen: [':53']}", `dns.listen[0]: ":53"`},
 		{"dns service", header + "dns: {service: kube-dns}", `dns.service: "kube-dns"`},
 		{"peer port", header + "dns: {peerPort: 65536}", "dns.peerPort: 65536"},
+		{"clients", header + "dns: {clients: [10.244.0.1]}", `dns.clients[0]: "10.244.0.1"`},
 		{"ttl", header + "dns: {ttl: 2h}", "dns.ttl: 2h"},
 		{"upstream by name", header + "dns: {upstreams: [dns.example.org]}", `dns.upstreams[0]: "dns.example.org"`},
 		{"stub without server", header + "dns: {stubDomains: {corp.example: []}}", "dns.stubDomains[corp.example]: names no server"},

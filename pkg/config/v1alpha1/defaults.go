@@ -49,6 +49,7 @@ func Default() *SignpostConfiguration {
 			Listen:      []string{},
 			Service:     "kube-system/kube-dns",
 			PeerPort:    10053,
+			Clients:     []string{},
 			TTL:         seconds(5),
 			Upstreams:   []string{"/etc/resolv.conf"},
 			StubDomains: map[string][]string{},

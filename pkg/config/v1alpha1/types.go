@@ -261,8 +261,12 @@ type DNS struct {
 	// PeerPort is the port on the node's own addresses at which queries are
 	// answered that other nodes' rules send here while their own server is
 	// away: the target port of Service. 0 turns it off.
-	PeerPort int             `json:"peerPort"`
-	TTL      metav1.Duration `json:"ttl"`
+	PeerPort int `json:"peerPort"`
+	// Clients are the ranges of addresses whose queries are answered, beside the
+	// node's own addresses and its pods': those of all pods and nodes. If it is
+	// empty they are the private addresses, and those that are near to the node's.
+	Clients []string        `json:"clients"`
+	TTL     metav1.Duration `json:"ttl"`
 	// Upstreams are resolv.conf files or host[:port] of servers for all other
 	// names, in the order in which they are asked. A host is an IP address. Files
 	// are read again when they change.

@@ -177,6 +177,7 @@ func (v *faults) dns(c *DNS) {
 		v.add("dns.service", "%q is not the NAMESPACE/NAME of a Service", c.Service)
 	}
 	v.between("dns.peerPort", c.PeerPort, 0, 65535)
+	v.prefixes("dns.clients", c.Clients)
 	if c.TTL.Duration < 0 || c.TTL.Seconds() > 3600 {
 		v.add("dns.ttl", "%s is not between 0s and 1h", c.TTL.Duration)
 	}
