@@ -2,9 +2,11 @@ package dns
 
 import (
 	"encoding/binary"
+	"time"
 
 	"github.com/miekg/dns"
 
+	"github.com/signpost-dev/signpost/pkg/dns/forward"
 	"github.com/signpost-dev/signpost/pkg/dns/packed"
 )
 
@@ -21,6 +23,7 @@ type hotQuery struct {
 	// name is in wire format and lower case.
 	name   []byte
 	qtype  uint16
+	ad     bool
 	buffer [maxName + 1]byte
 }
 
@@ -43,7 +46,7 @@ func (h *hotQuery) parse(wire []byte) bool {
 	off += 4
 	h.asked.Question = wire[headerLen:off]
 	h.asked.ID = word(0)
-	h.asked.RecursionDesired, h.asked.CheckingDisabled = word(1)&bitRD != 0, word(1)&bitCD != 0
+	h.asked.RecursionDesired, h.asked.CheckingDisabled, h.ad = word(1)&bitRD != 0, word(1)&bitCD != 0, word(1)&bitAD != 0
 	h.asked.EDNS, h.asked.DNSSEC, h.asked.Limit = false, false, minUDPSize
 	if h.qtype == dns.TypeAXFR || h.qtype == dns.TypeIXFR {
 		return false
@@ -91,12 +94,44 @@ func (h *hotQuery) parseOPT(wire []byte, off int) bool {
 	return true
 }
 
-// find returns what is kept for the request, or nil; known is false if it would be
-// worth keeping.
-func (h *hotQuery) find(book *packed.Book) (r *packed.Reply, known bool) {
+// find returns what is kept for the request, or nil. elsewhere is true if it is not
+// the cluster's to answer.
+func (h *hotQuery) find(book *packed.Book) (r *packed.Reply, elsewhere bool) {
 	if book.View().IsElsewhere(h.name) {
 		return nil, true
 	}
-	r = book.Find(h.name, h.qtype)
-	return r, r != nil
+	return book.Find(h.name, h.qtype), false
+}
+
+// cached appends the reply of an upstream that is known, and returns it with its
+// response code. It returns false, and dst as it was, if none is, or if it has to be
+// cut. It takes no lock and allocates nothing if there is room.
+func (h *hotQuery) cached(dst []byte, f *forward.Forwarder, now time.Time) (wire []byte, rcode int, ok bool) {
+	var flags forward.Flags
+	if h.asked.RecursionDesired {
+		flags |= forward.RecursionDesired
+	}
+	if h.asked.CheckingDisabled {
+		flags |= forward.CheckingDisabled
+	}
+	if h.asked.DNSSEC {
+		flags |= forward.DNSSEC
+	}
+	a, ok := f.CachedWire(h.name, h.qtype, flags, now)
+	if !ok || a.Len()+optLen > h.asked.Limit {
+		return dst, 0, false
+	}
+	start := len(dst)
+	dst = a.Append(dst, now)
+	m := dst[start:]
+	binary.BigEndian.PutUint16(m, h.asked.ID)
+	if !h.ad && !h.asked.DNSSEC {
+		m[3] &^= bitAD
+	}
+	copy(m[headerLen:], h.asked.Question)
+	if h.asked.EDNS {
+		m[11]++ // an Answer has no additional records
+		dst = h.asked.AppendOPT(dst)
+	}
+	return dst, a.Rcode(), true
 }

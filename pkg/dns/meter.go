@@ -28,7 +28,12 @@ type meter struct {
 	replySize   prometheus.Observer
 	// hits are the responses of what is kept packed, by response code.
 	hits [dns.RcodeNameError + 1]prometheus.Counter
+	// cacheHits are those of what upstreams have said.
+	cacheHits [maxRcode + 1]prometheus.Counter
 }
+
+// maxRcode is the largest response code that a header has room for.
+const maxRcode = 15
 
 // countedTypes are those that CoreDNS counts by name; all others are one. The
 // most frequent ones come first.
@@ -71,6 +76,9 @@ func (m *metrics) meter(at netip.AddrPort, proto string) *meter {
 	for rcode := range out.hits {
 		out.hits[rcode] = m.responses.WithLabelValues(server, zoneLabel, viewLabel, rcodeText(rcode), sourceCluster)
 	}
+	for rcode := range out.cacheHits {
+		out.cacheHits[rcode] = m.responses.WithLabelValues(server, zoneLabel, viewLabel, rcodeText(rcode), sourceCache)
+	}
 	return out
 }
 
@@ -87,6 +95,12 @@ type measured struct {
 // nothing.
 func (m *meter) hit(rcode int, x measured) {
 	m.hits[rcode].Inc()
+	m.count(x)
+}
+
+// cached counts a reply that is sent as an upstream gave it before, as hit does.
+func (m *meter) cached(rcode int, x measured) {
+	m.cacheHits[rcode].Inc()
 	m.count(x)
 }
 

@@ -8,6 +8,7 @@ import (
 
 const (
 	headerLen = 12
+	optLen    = 11 // of an OPT record without options
 	// maxName is the length of a name in wire format, maxLabel that of a label.
 	maxName  = 255
 	maxLabel = 63

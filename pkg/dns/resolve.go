@@ -3,6 +3,7 @@ package dns
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"time"
 
 	"github.com/miekg/dns"
@@ -16,6 +17,7 @@ type exchange struct {
 	server *Server
 	meter  *meter
 	query  query
+	client netip.Addr
 	// size is the length of the request, in octets.
 	size   int
 	start  time.Time
@@ -45,6 +47,7 @@ func (x *exchange) begin(rotation uint32) {
 }
 
 func (x *exchange) ask(q forward.Query) {
+	q.Client = x.client
 	if m, ok := x.server.forwarder.Cached(q); ok {
 		x.source = sourceCache
 		x.add(m)

@@ -168,16 +168,17 @@ func (c *tcpConn) await(n int, limit time.Duration) ([]byte, error) {
 func (c *tcpConn) handle(ctx context.Context, wire []byte, wg *sync.WaitGroup) bool {
 	start := time.Now()
 	book := c.server.book.Load()
-	known := true
+	wanted := false
 	if c.allowed && c.hot.parse(wire) {
 		c.hot.asked.Limit = maxTCPSize
-		var r *packed.Reply
-		if r, known = c.hot.find(book); r != nil && c.hit(book, r, start, len(wire)) {
+		r, elsewhere := c.hot.find(book)
+		if r != nil && c.hit(book, r, start, len(wire)) || elsewhere && c.cached(start, len(wire)) {
 			return true
 		}
+		wanted = r == nil && !elsewhere
 	}
 	open, fromSnapshot := c.handleSlowly(ctx, wire, start, wg)
-	if fromSnapshot && !known {
+	if fromSnapshot && wanted {
 		book.Pack(c.hot.name, c.hot.qtype)
 	}
 	return open
@@ -186,16 +187,30 @@ func (c *tcpConn) handle(ctx context.Context, wire []byte, wg *sync.WaitGroup) b
 // hit makes the reply from what is kept packed, and reports whether it did.
 func (c *tcpConn) hit(book *packed.Book, r *packed.Reply, start time.Time, size int) bool {
 	c.hot.asked.Chance = rand.Uint32()
-	at := len(c.ready)
 	out, ok := book.Append(append(c.ready, 0, 0), r, &c.hot.asked)
-	if !ok {
-		return false
+	if ok {
+		c.meter.hit(r.Rcode(), c.add(out, start, size))
 	}
+	return ok
+}
+
+// cached does so from the cache of the forwarder.
+func (c *tcpConn) cached(start time.Time, size int) bool {
+	out, rcode, ok := c.hot.cached(append(c.ready, 0, 0), c.server.forwarder, start)
+	if ok {
+		c.meter.cached(rcode, c.add(out, start, size))
+	}
+	return ok
+}
+
+// add makes out, which is what was ready and one more reply behind room for its
+// length, what is ready.
+func (c *tcpConn) add(out []byte, start time.Time, size int) measured {
+	at := len(c.ready)
 	length := len(out) - at - 2
 	binary.BigEndian.PutUint16(out[at:], uint16(length))
 	c.ready = out
-	c.meter.hit(r.Rcode(), measured{c.hot.qtype, c.hot.asked.DNSSEC, time.Since(start), size, length})
-	return true
+	return measured{c.hot.qtype, c.hot.asked.DNSSEC, time.Since(start), size, length}
 }
 
 // handleSlowly answers one request. open is false to end the connection,
@@ -209,7 +224,7 @@ func (c *tcpConn) handleSlowly(ctx context.Context, wire []byte, start time.Time
 	if rcode == dns.RcodeSuccess && !c.allowed {
 		rcode = dns.RcodeRefused
 	}
-	x := &exchange{server: c.server, meter: c.meter, query: q, size: len(wire), start: start, source: sourceRefused}
+	x := &exchange{server: c.server, meter: c.meter, query: q, client: c.client, size: len(wire), start: start, source: sourceRefused}
 	if rcode != dns.RcodeSuccess {
 		x.refuse(rcode)
 		return c.send(x), false

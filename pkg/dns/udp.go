@@ -82,18 +82,19 @@ func (u *udpSocket) handle(ctx context.Context, i int) {
 	u.now = done
 }
 
-// answer answers from what is kept packed, or else as slowly as it takes.
+// answer answers from what is kept packed or cached, or else as slowly as it takes.
 func (u *udpSocket) answer(ctx context.Context, i int, wire []byte, client netip.AddrPort) {
 	book := u.server.book.Load()
-	known := true
+	wanted := false
 	if u.hot.parse(wire) && u.allowed(client.Addr().Unmap()) {
-		var r *packed.Reply
-		if r, known = u.hot.find(book); r != nil && u.hit(book, r, i, len(wire)) {
+		r, elsewhere := u.hot.find(book)
+		if r != nil && u.hit(book, r, i, len(wire)) || elsewhere && u.cached(i, len(wire)) {
 			return
 		}
+		wanted = r == nil && !elsewhere
 	}
 	u.send() // what is ready does not wait for what takes longer
-	if u.answerSlowly(ctx, wire, client) && !known {
+	if u.answerSlowly(ctx, wire, client) && wanted {
 		book.Pack(u.hot.name, u.hot.qtype)
 	}
 }
@@ -111,6 +112,18 @@ func (u *udpSocket) hit(book *packed.Book, r *packed.Reply, i, size int) bool {
 	return true
 }
 
+// cached answers the request from the cache of the forwarder, and reports whether it did.
+// It takes no lock and allocates nothing.
+func (u *udpSocket) cached(i, size int) bool {
+	wire, rcode, ok := u.hot.cached(u.reply(), u.server.forwarder, u.now)
+	if !ok {
+		return false
+	}
+	u.queue(i, wire)
+	u.meter.cached(rcode, measured{u.hot.qtype, u.hot.asked.DNSSEC, time.Since(u.now), size, len(wire)})
+	return true
+}
+
 // answerSlowly answers one request, or hands it to a goroutine if it has to wait.
 // It reports whether it was answered from the Snapshot.
 func (u *udpSocket) answerSlowly(ctx context.Context, wire []byte, client netip.AddrPort) bool {
@@ -122,7 +135,7 @@ func (u *udpSocket) answerSlowly(ctx context.Context, wire []byte, client netip.
 	if rcode == dns.RcodeSuccess && !u.allowed(client.Addr().Unmap()) {
 		rcode = dns.RcodeRefused
 	}
-	x := &exchange{server: u.server, meter: u.meter, query: q, size: len(wire), start: u.now, source: sourceRefused}
+	x := &exchange{server: u.server, meter: u.meter, query: q, client: client.Addr().Unmap(), size: len(wire), start: u.now, source: sourceRefused}
 	if rcode != dns.RcodeSuccess {
 		x.refuse(rcode)
 		u.write(x, client, u.scratch[:])
@@ -133,7 +146,7 @@ func (u *udpSocket) answerSlowly(ctx context.Context, wire []byte, client netip.
 		u.write(x, client, u.scratch[:])
 		return x.source == sourceCluster
 	}
-	started := u.server.waiters.start(client.Addr().Unmap(), func() {
+	started := u.server.waiters.start(x.client, func() {
 		x.finish(ctx)
 		u.write(x, client, nil)
 	})

@@ -6,15 +6,17 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/miekg/dns"
 )
 
 // hotNames are answered from what is kept, in different ways: from a form, by what all
 // denials have, and from a part of a list.
-var hotNames = []string{"web.default.svc.cluster.local.", "www.example.org.default.svc.cluster.local.", "big.default.svc.cluster.local."}
+var hotNames = [...]string{"web.default.svc.cluster.local.", "www.example.org.default.svc.cluster.local.", "big.default.svc.cluster.local."}
 
 func hotRequest(tb testing.TB, name string) []byte {
 	return wireOf(tb, func(m *dns.Msg) {
@@ -61,12 +63,12 @@ func (u *udpSocket) turn(tb testing.TB) {
 // TestHitsAllocateNothing sends requests through sockets, one at a time and many.
 func TestHitsAllocateNothing(t *testing.T) {
 	for _, host := range []string{"127.0.0.1", "::1"} {
-		s, _ := newServer(t, nil)
-		s.publish(time.Now())
+		s, _, served := startServer(t, startUpstream(t).option)
 		u, at := newSocket(t, s, host)
 		client, _ := listenUDP(t, host)
 		in := make([]byte, 4096)
-		for _, name := range hotNames {
+		ask(t, "udp", served, request("www.example.org.", dns.TypeA, 0))
+		for _, name := range append(hotNames[:], "www.example.org.") {
 			wire := hotRequest(t, name)
 			for _, n := range []int{1, batchLen} {
 				hit := func() {
@@ -91,6 +93,68 @@ func TestHitsAllocateNothing(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestWhatIsCachedIsSentAsItIs holds that a reply from the forwarder's cache is the
+// one that is made anew of the same answer.
+func TestWhatIsCachedIsSentAsItIs(t *testing.T) {
+	s, _, addr := startServer(t, startUpstream(t).option)
+	u, _ := newSocket(t, s, "127.0.0.1")
+	for _, name := range []string{"www.example.org.", "wWw.eXample.org.", "missing.example.org.", "many.example.org."} {
+		for bits := range 16 {
+			wire := wireOf(t, func(m *dns.Msg) {
+				m.Question[0].Name = name
+				m.RecursionDesired, m.AuthenticatedData, m.CheckingDisabled = bits&1 != 0, bits&2 != 0, bits&4 != 0
+				if bits&8 != 0 {
+					m.SetEdns0(1232, bits&1 != 0)
+				}
+			})
+			exchangeUDP(t, addr, wire) // it is known from then on
+			want, got := new(dns.Msg), new(dns.Msg)
+			slow := slowlyCached(t, s, wire)
+			if err := want.Unpack(slow); err != nil {
+				t.Fatal(err)
+			}
+			if !u.hot.parse(wire) {
+				t.Fatalf("%x is not read as a question", wire)
+			}
+			reply, rcode, ok := u.hot.cached(nil, s.forwarder, time.Now())
+			if long := name == "many.example.org."; ok == long {
+				t.Fatalf("%s: sent as it is: %v", name, ok)
+			} else if long {
+				continue
+			}
+			if err := got.Unpack(reply); err != nil {
+				t.Fatal(err)
+			}
+			if rcode != got.Rcode {
+				t.Errorf("response code %d of %d", rcode, got.Rcode)
+			}
+			for _, rr := range slices.Concat(want.Answer, want.Ns, got.Answer, got.Ns) {
+				rr.Header().Ttl = 0 // a second may have passed
+			}
+			if diff := cmp.Diff(want.String(), got.String()); diff != "" {
+				t.Errorf("%s, %b:\n%s", name, bits, diff)
+			}
+		}
+	}
+}
+
+// slowlyCached is the reply that is made anew of what the forwarder has cached.
+func slowlyCached(tb testing.TB, s *Server, wire []byte) []byte {
+	tb.Helper()
+	q, _, _ := parseQuery(wire)
+	var x *exchange
+	waitFor(tb, q.name+" to be cached", func() bool {
+		x = &exchange{server: s, meter: s.metrics.meter(netip.AddrPort{}, "udp"), query: q, start: time.Now()}
+		x.begin(0)
+		return x.wait == nil
+	})
+	out, err := x.pack(q.maxUDP(), nil)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return out
 }
 
 // TestBatchesAreAnsweredRight sends different questions from different clients at once.

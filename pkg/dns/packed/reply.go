@@ -103,12 +103,12 @@ func (b *Book) Append(dst []byte, r *Reply, a *Asked) ([]byte, bool) {
 	if r.denial {
 		dst = a.appendHead(dst, r, form{authority: 1}, false)
 		dst = b.denial.append(dst, headerLen+len(a.Question)-4-b.denial.zoneLen)
-		return a.appendOPT(dst), true
+		return a.AppendOPT(dst), true
 	}
 	if len(r.forms) > 0 {
 		if f := r.forms[int(a.Chance)%len(r.forms)]; len(f.body) <= room {
 			dst = append(a.appendHead(dst, r, f, false), f.body...)
-			return a.appendOPT(dst), true
+			return a.AppendOPT(dst), true
 		}
 	}
 	// What has to be left out first are the additional records (see reply.go of
@@ -119,7 +119,7 @@ func (b *Book) Append(dst []byte, r *Reply, a *Asked) ([]byte, bool) {
 	n := r.list.fit(int(a.Chance), room)
 	dst = a.appendHead(dst, r, form{answers: uint16(n)}, n < len(r.list.ends))
 	dst = r.list.append(dst, int(a.Chance), n)
-	return a.appendOPT(dst), true
+	return a.AppendOPT(dst), true
 }
 
 func (a *Asked) appendHead(dst []byte, r *Reply, f form, cut bool) []byte {
@@ -145,7 +145,8 @@ func (a *Asked) appendHead(dst []byte, r *Reply, f form, cut bool) []byte {
 	return append(dst, a.Question...)
 }
 
-func (a *Asked) appendOPT(dst []byte) []byte {
+// AppendOPT appends the OPT record that belongs into the reply, if any.
+func (a *Asked) AppendOPT(dst []byte) []byte {
 	if !a.EDNS {
 		return dst
 	}

@@ -4,8 +4,8 @@
 // server can do at all.
 //
 // The servers take turns, each on a node of namespaces, and are asked from a pod of
-// theirs: at steady rates for latency and processor time, and for as much as they
-// can answer.
+// theirs: at steady rates for latency and processor time, for as much as they
+// can answer, and at last by a pod that floods them beside one that does not.
 //
 //	make bench-dns
 package main

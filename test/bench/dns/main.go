@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/signpost-dev/signpost/test/apiserver"
 	"github.com/signpost-dev/signpost/test/bench/host"
@@ -23,6 +24,9 @@ const (
 	startLimit = 2 * time.Minute
 	// settles is how long a server is left alone before it is measured.
 	settles = 5 * time.Second
+	// floodLead is how long a flood begins before its effect is measured, and how
+	// long it goes on after.
+	floodLead = time.Second
 )
 
 func main() {
@@ -77,7 +81,7 @@ func (c *contender) measure(ctx context.Context, server *apiserver.Server, w *wo
 		return err
 	}
 	defer os.RemoveAll(dir)
-	h, err := host.New(dir, hostName, server, "client")
+	h, err := host.New(dir, hostName, server, "client", "other")
 	if err != nil {
 		return err
 	}
@@ -118,7 +122,29 @@ func (c *contender) measure(ctx context.Context, server *apiserver.Server, w *wo
 			}
 		}
 	}
-	return c.row(ctx, h, pod, "A over TCP", load{questions: mixes["A"], network: "tcp", length: length})
+	if err := c.row(ctx, h, pod, "A over TCP", load{questions: mixes["A"], network: "tcp", length: length}); err != nil {
+		return err
+	}
+	return c.flooded(ctx, h, mixes["A"], length)
+}
+
+// flooded asks from one pod at a modest rate, while another one asks as often as it
+// can and does not wait for answers.
+func (c *contender) flooded(ctx context.Context, h *host.Host, questions [][]byte, length time.Duration) error {
+	flood := load{questions: questions, network: "udp", rate: 1e6, length: length + 2*floodLead}
+	var sent *answers
+	var running errgroup.Group
+	running.Go(func() (err error) {
+		sent, err = run(ctx, h.Pod("client"), c.at, flood)
+		return err
+	})
+	time.Sleep(floodLead)
+	err := c.row(ctx, h, h.Pod("other"), "A, beside a pod that floods", load{questions: questions, network: "udp", rate: 500, length: length})
+	if err := errors.Join(err, running.Wait()); err != nil {
+		return err
+	}
+	fmt.Printf("| %s | the flood | %.0f/s | %d | %.2f %% | | | | | |\n", c.name, float64(sent.asked)/sent.took.Seconds(), sent.asked, 100*sent.lost())
+	return nil
 }
 
 // row runs a load and prints what came of it.

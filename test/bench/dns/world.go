@@ -110,7 +110,7 @@ func (w *world) mixes() (order []string, mixes map[string][][]byte) {
 	for _, kind := range []string{"A", "AAAA", "NXDOMAIN", "SRV", "external, cached"} {
 		share := map[string]int{"A": 4, "AAAA": 3, "NXDOMAIN": 2, "SRV": 1, "external, cached": 1}[kind]
 		for range share {
-			mixes["mixed"] = append(mixes["mixed"], mixes[kind][:externals]...)
+			mixes["mixed"] = append(mixes["mixed"], mixes[kind][:min(externals, len(mixes[kind]))]...)
 		}
 	}
 	return []string{"A", "AAAA", "SRV", "NXDOMAIN", "external, cached", "mixed"}, mixes
