@@ -105,10 +105,10 @@ func runShape(ctx context.Context, p plan, s world.Shape, all []contender) error
 			if err := measure(ctx, server, c, who, p, results[i]); err != nil {
 				return fmt.Errorf("%s: %w", who.name, err)
 			}
+			if round == p.rounds-1 || results[i].late {
+				report(s, who.name, results[i])
+			}
 		}
-	}
-	for i, who := range all {
-		report(s, who.name, results[i])
 	}
 	return nil
 }

@@ -49,6 +49,7 @@ type updates struct {
 	// first is until a connection reached the new endpoint, last until none reached the old one.
 	first, last []time.Duration
 	late        int // swaps that were not seen within swapLimit
+	failed      int // connections that were refused or not there within patience
 	changes     int
 	cpu         time.Duration
 }
@@ -210,20 +211,20 @@ func (t *trial) swap(ctx context.Context, i int, out *updates) error {
 	to := t.cluster.services[i].addr
 	var first, last time.Duration
 	err := t.client()(func() error {
-		was, _, err := connect(to, true)
+		was, err := t.ask(to, out)
 		if err != nil {
 			return err
 		}
 		// When a row of connections has reached the new one there is no old one any more.
 		for row := 0; row < 20 && ctx.Err() == nil; {
 			at := time.Since(begin)
-			who, _, err := connect(to, true)
+			who, err := t.ask(to, out)
 			switch {
+			case err != nil:
+				return err
 			case at > swapLimit:
 				out.late++
 				return nil
-			case err != nil:
-				return err
 			case who == was:
 				last, row = at, 0
 			default:
@@ -242,6 +243,17 @@ func (t *trial) swap(ctx context.Context, i int, out *updates) error {
 		out.first, out.last = append(out.first, first), append(out.last, last)
 	}
 	return nil
+}
+
+// ask connects until somebody answers, and returns who.
+func (t *trial) ask(to netip.AddrPort, out *updates) (who byte, err error) {
+	for begin := time.Now(); time.Since(begin) < swapLimit; {
+		if who, _, err = connect(to, true); err == nil {
+			return who, nil
+		}
+		out.failed++
+	}
+	return 0, err
 }
 
 // look notes what can be seen at rest: memory, rules, and what connections cost.

@@ -35,6 +35,9 @@ func (u *updates) text() string {
 	if u.late > 0 {
 		out += fmt.Sprintf(" and %d not within %v", u.late, swapLimit)
 	}
+	if u.failed > 0 {
+		out += fmt.Sprintf(", %d connections failed", u.failed)
+	}
 	if u.changes > 0 {
 		out += fmt.Sprintf(", %s CPU each of %d", short(u.cpu/time.Duration(u.changes)), u.changes)
 	}
