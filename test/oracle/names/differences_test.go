@@ -114,7 +114,7 @@ func differences() []difference {
 		apply: func(w *world, q question, r *reply) bool {
 			labels, _ := labelsOf(q.name)
 			svc := w.serviceOf(labels)
-			if svc == nil || len(labels) != 3 || !strings.HasSuffix(svc.Spec.ExternalName, ".") {
+			if r.rcode == "REFUSED" || svc == nil || len(labels) != 3 && len(labels) != 5 || !strings.HasSuffix(svc.Spec.ExternalName, ".") {
 				return false
 			}
 			if _, err := netip.ParseAddr(strings.TrimSuffix(svc.Spec.ExternalName, ".")); err != nil {

@@ -102,8 +102,12 @@ func upstreamAnswer(request *dns.Msg) *dns.Msg {
 		}
 	}
 	if len(m.Answer) == 0 {
+		apex := "."
+		if dns.IsSubDomain(upstreamZone, name) {
+			apex = upstreamZone
+		}
 		m.Ns = []dns.RR{&dns.SOA{
-			Hdr: dns.RR_Header{Name: upstreamZone, Rrtype: dns.TypeSOA, Class: dns.ClassINET, Ttl: 60},
+			Hdr: dns.RR_Header{Name: apex, Rrtype: dns.TypeSOA, Class: dns.ClassINET, Ttl: 60},
 			Ns:  "ns." + upstreamZone, Mbox: "hostmaster." + upstreamZone,
 			Serial: 1, Refresh: 7200, Retry: 1800, Expire: 86400, Minttl: 60,
 		}}
