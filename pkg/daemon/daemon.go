@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/netip"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -16,6 +17,7 @@ import (
 	"github.com/signpost-dev/signpost/pkg/health"
 	"github.com/signpost-dev/signpost/pkg/model"
 	"github.com/signpost-dev/signpost/pkg/proxy"
+	"github.com/signpost-dev/signpost/pkg/proxy/healthcheck"
 	"github.com/signpost-dev/signpost/pkg/watchcache"
 )
 
@@ -80,7 +82,7 @@ func Run(ctx context.Context, cfg *v1alpha1.SignpostConfiguration, log *slog.Log
 	}
 	group.Go(func() error { return watched.Run(ctx) })
 	group.Go(func() error {
-		return probes.Run(ctx, nil, append([]health.Check{synced(watched)}, serves.ready...))
+		return probes.Run(ctx, nil, append([]health.Check{synced(watched)}, serves.ready...), serves.healthz)
 	})
 	return group.Wait()
 }
@@ -91,6 +93,8 @@ type serving struct {
 	ready []health.Check
 	// inForce returns, for each part, the generation of the snapshot that it is at.
 	inForce []func() uint64
+	// healthz tells load balancers of the node; nil if packets are left to others.
+	healthz http.Handler
 }
 
 // startServing starts what every node does.
@@ -103,6 +107,7 @@ func startServing(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.Sign
 			return out, err
 		}
 		rules = p
+		out.healthz = healthcheck.Node(watched.Snapshot, p.Behind)
 		out.ready, out.inForce = append(out.ready, written(p)), append(out.inForce, p.Programmed)
 	}
 	if cfg.DNS.Enabled {
@@ -139,7 +144,7 @@ func synced(watched *watchcache.Cache) health.Check {
 	}}
 }
 
-// startProxy also tells the proxy at which addresses this node serves names
+// startProxy also tells load balancers what the rules lead to, and the proxy at which addresses this node serves names
 // itself, which it finds in the same snapshots.
 func startProxy(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.SignpostConfiguration, watched *watchcache.Cache, events *events, log *slog.Logger, registry *prometheus.Registry) (*proxy.Proxy, error) {
 	p, err := proxy.New(proxy.Options{
@@ -161,6 +166,10 @@ func startProxy(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.Signpo
 		return nil, fmt.Errorf("proxy: %w", err)
 	}
 	group.Go(func() error { return p.Run(ctx) })
+	checks := healthcheck.New(healthcheck.Options{
+		Snapshots: watched, Behind: p.Behind, At: nodePortsAt(&cfg.Proxy), Events: events, Log: log,
+	})
+	group.Go(func() error { return checks.Run(ctx) })
 	return p, nil
 }
 

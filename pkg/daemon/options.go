@@ -37,6 +37,19 @@ func proxyConfig(cfg *v1alpha1.Proxy) proxy.Config {
 	}
 }
 
+// nodePortsAt reports whether an address of the node answers at node ports, as the
+// rules have it.
+func nodePortsAt(cfg *v1alpha1.Proxy) func(*model.Node, netip.Addr) bool {
+	c := proxyConfig(cfg)
+	return func(node *model.Node, addr netip.Addr) bool {
+		if c.NodePortPrimary {
+			i := slices.IndexFunc(node.Addrs, func(a netip.Addr) bool { return a.Is4() == addr.Is4() })
+			return i >= 0 && node.Addrs[i] == addr
+		}
+		return len(c.NodePortAddresses) == 0 || slices.ContainsFunc(c.NodePortAddresses, func(p netip.Prefix) bool { return p.Contains(addr) })
+	}
+}
+
 func dnsOptions(cfg *v1alpha1.DNS, snapshots dns.Snapshots, rules dns.Rules, log *slog.Logger, registerer prometheus.Registerer) dns.Options {
 	return dns.Options{
 		Snapshots:         snapshots,

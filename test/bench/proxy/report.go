@@ -25,7 +25,7 @@ func report(s world.Shape, name string, r *result) {
 	}
 	fmt.Printf("| %v | %s | %s, %s | %s | %s | %s | %d | %s; %s, %s, %s; %s |\n",
 		s, name, short(r.start), short(r.startup), r.updates[0].text(), strings.Join(under, "; "), r.memory.Memory(), r.rules,
-		middle(r.bare), middle(r.costs["first"]), middle(r.costs["middle"]), middle(r.costs["last"]), middle(r.costs["beside"]))
+		middle(r.costs["bare"]), middle(r.costs["first"]), middle(r.costs["middle"]), middle(r.costs["last"]), middle(r.costs["beside"]))
 }
 
 // text is like "17 / 31 ms, 16 / 30 ms, n 50, 4.1 ms CPU each".
