@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
+	"os"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -62,7 +63,12 @@ func Run(ctx context.Context, cfg *v1alpha1.SignpostConfiguration, log *slog.Log
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)
-	serves, err := startServing(ctx, group, cfg, watched, events, log, registry)
+	local := &node{cfg: cfg, watched: watched, events: events, log: log, registry: registry}
+	if local.pods, err = watchPods(ctx, group, cfg, conn); err != nil {
+		cancel()
+		return errors.Join(err, group.Wait())
+	}
+	serves, err := local.serve(ctx, group)
 	if err != nil {
 		cancel()
 		return errors.Join(err, group.Wait()) // what has been started must not be cut off
@@ -97,21 +103,32 @@ type serving struct {
 	healthz http.Handler
 }
 
-// startServing starts what every node does.
-func startServing(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.SignpostConfiguration, watched *watchcache.Cache, events *events, log *slog.Logger, registry *prometheus.Registry) (serving, error) {
+// node is what every node does with what it knows.
+type node struct {
+	cfg     *v1alpha1.SignpostConfiguration
+	watched *watchcache.Cache
+	// pods are the node's own, or nil if nobody asks for them.
+	pods     *watchcache.Pods
+	events   *events
+	log      *slog.Logger
+	registry *prometheus.Registry
+}
+
+// serve starts it.
+func (n *node) serve(ctx context.Context, group *errgroup.Group) (serving, error) {
 	var out serving
 	var rules dns.Rules
-	if cfg.Proxy.Enabled {
-		p, err := startProxy(ctx, group, cfg, watched, events, log, registry)
+	if n.cfg.Proxy.Enabled {
+		p, err := n.startProxy(ctx, group)
 		if err != nil {
 			return out, err
 		}
 		rules = p
-		out.healthz = healthcheck.Node(watched.Snapshot, p.Behind)
+		out.healthz = healthcheck.Node(n.watched.Snapshot, p.Behind)
 		out.ready, out.inForce = append(out.ready, written(p)), append(out.inForce, p.Programmed)
 	}
-	if cfg.DNS.Enabled {
-		check, answered, err := startDNS(ctx, group, cfg, watched, rules, log, registry)
+	if n.cfg.DNS.Enabled {
+		check, answered, err := n.startDNS(ctx, group, rules)
 		if err != nil {
 			return out, err
 		}
@@ -146,20 +163,20 @@ func synced(watched *watchcache.Cache) health.Check {
 
 // startProxy also tells load balancers what the rules lead to, and the proxy at which addresses this node serves names
 // itself, which it finds in the same snapshots.
-func startProxy(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.SignpostConfiguration, watched *watchcache.Cache, events *events, log *slog.Logger, registry *prometheus.Registry) (*proxy.Proxy, error) {
+func (n *node) startProxy(ctx context.Context, group *errgroup.Group) (*proxy.Proxy, error) {
 	p, err := proxy.New(proxy.Options{
-		Config:     proxyConfig(&cfg.Proxy),
-		Snapshots:  watched,
-		Events:     events,
-		Log:        log,
-		Registerer: registry,
+		Config:     proxyConfig(&n.cfg.Proxy),
+		Snapshots:  n.watched,
+		Events:     n.events,
+		Log:        n.log,
+		Registerer: n.registry,
 		Tables:     nil,
 		Flows:      nil,
 		LocalListeners: func(s *model.Snapshot) []netip.AddrPort {
-			if !cfg.DNS.Enabled {
+			if !n.cfg.DNS.Enabled {
 				return nil
 			}
-			return nameServerAddresses(&cfg.DNS, s)
+			return nameServerAddresses(&n.cfg.DNS, s)
 		},
 	})
 	if err != nil {
@@ -167,7 +184,7 @@ func startProxy(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.Signpo
 	}
 	group.Go(func() error { return p.Run(ctx) })
 	checks := healthcheck.New(healthcheck.Options{
-		Snapshots: watched, Behind: p.Behind, At: nodePortsAt(&cfg.Proxy), Events: events, Log: log,
+		Snapshots: n.watched, Behind: p.Behind, At: nodePortsAt(&n.cfg.Proxy), Events: n.events, Log: n.log,
 	})
 	group.Go(func() error { return checks.Run(ctx) })
 	return p, nil
@@ -183,13 +200,41 @@ func written(p *proxy.Proxy) health.Check {
 }
 
 // startDNS has the name server wait for rules, unless that is nil.
-func startDNS(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.SignpostConfiguration, watched *watchcache.Cache, rules dns.Rules, log *slog.Logger, registry *prometheus.Registry) (health.Check, func() uint64, error) {
-	server, err := dns.New(dnsOptions(&cfg.DNS, watched, rules, log, registry))
+func (n *node) startDNS(ctx context.Context, group *errgroup.Group, rules dns.Rules) (health.Check, func() uint64, error) {
+	options := dnsOptions(&n.cfg.DNS, n.watched, rules, n.log, n.registry)
+	if n.pods != nil {
+		options.PodsOfNode, options.NodeResolvConf = n.pods, nodeResolvConf(n.log)
+	}
+	server, err := dns.New(options)
 	if err != nil {
 		return health.Check{}, nil, fmt.Errorf("dns: %w", err)
 	}
 	group.Go(func() error { return server.Run(ctx) })
 	return health.Check{Name: "names", Check: server.Ready}, server.Answered, nil
+}
+
+// watchPods starts to watch the node's own pods if the search lists of these are to be
+// walked; else it returns nil.
+func watchPods(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.SignpostConfiguration, conn *connection) (*watchcache.Pods, error) {
+	if !cfg.DNS.Enabled || !cfg.DNS.WalkSearchLists {
+		return nil, nil
+	}
+	pods, err := watchcache.NewPods(conn.config, conn.httpClient, cfg.NodeName)
+	if err != nil {
+		return nil, err
+	}
+	group.Go(func() error { return pods.Run(ctx) })
+	return pods, nil
+}
+
+// nodeResolvConf is what the kubelet makes the files of pods from: this pod, whose policy is
+// Default, has a copy of it.
+func nodeResolvConf(log *slog.Logger) string {
+	text, err := os.ReadFile("/etc/resolv.conf")
+	if err != nil {
+		log.Warn("the node's search domains are not known, so lists are walked without them", "error", err)
+	}
+	return string(text)
 }
 
 // Cleanup removes from this node what Signpost has put there. No daemon should

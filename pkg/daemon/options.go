@@ -63,6 +63,8 @@ func dnsOptions(cfg *v1alpha1.DNS, snapshots dns.Snapshots, rules dns.Rules, log
 		Pods:              records.PodMode(cfg.Pods),
 		Upstreams:         cfg.Upstreams,
 		StubDomains:       cfg.StubDomains,
+		PodsOfNode:        nil,
+		NodeResolvConf:    "",
 		Registerer:        registerer,
 		Log:               log,
 	}

@@ -3,32 +3,49 @@ package dns
 import (
 	"context"
 	"errors"
+	"net/netip"
 	"time"
 
 	"github.com/miekg/dns"
 
 	"github.com/signpost-dev/signpost/pkg/dns/forward"
 	"github.com/signpost-dev/signpost/pkg/dns/records"
+	"github.com/signpost-dev/signpost/pkg/dns/search"
 )
 
 // exchange is a question on its way to its answer.
 type exchange struct {
 	server *Server
 	query  query
+	client netip.Addr
 	start  time.Time
 	reply  *dns.Msg
 	source string
 	// wait is what an upstream must be asked before reply is complete.
 	wait *forward.Query
+	// walk is the search that is made in place of the client, if any; found what an upstream
+	// has said of its last step.
+	walk  *search.Walk
+	found *dns.Msg
+	// rotation says where lists begin.
+	rotation uint32
 }
 
 // begin answers x as far as it can be done without waiting. Lists begin where
 // rotation says, which should be chance: a counter would be in step with clients
 // that ask for A and AAAA in turn, and start anew with each connection.
 func (x *exchange) begin(rotation uint32) {
-	q := &x.query
-	a := x.server.view().Answer(records.Question{Name: q.name, Type: q.qtype}, rotation)
+	q, view := &x.query, x.server.view()
+	x.rotation = rotation
+	a := view.Answer(records.Question{Name: q.name, Type: q.qtype}, rotation)
 	x.reply = q.newReply(a.Rcode)
+	if x.walk = x.server.searching.begin(x.client, q, &a, view); x.walk != nil {
+		x.source, x.reply.Authoritative, x.reply.Ns = sourceCache, true, a.Ns
+		if x.walkKnown() {
+			x.conclude()
+		}
+		return
+	}
 	if a.Forward {
 		x.ask(forward.Query{Name: q.name, Type: q.qtype, RecursionDesired: q.rd, CheckingDisabled: q.cd, DNSSEC: q.do})
 		return
@@ -53,6 +70,10 @@ func (x *exchange) ask(q forward.Query) {
 // finish asks what begin could not answer.
 func (x *exchange) finish(ctx context.Context) {
 	x.source = sourceForward
+	if x.walk != nil {
+		x.walkOn(ctx)
+		return
+	}
 	m, err := x.server.forwarder.Resolve(ctx, *x.wait)
 	switch {
 	case err == nil:
@@ -63,6 +84,19 @@ func (x *exchange) finish(ctx context.Context) {
 		x.server.log.Debug("no upstream resolver had an answer", "error", err)
 		x.refuse(dns.RcodeServerFailure)
 	}
+}
+
+// walkOn goes to the end of the walk.
+func (x *exchange) walkOn(ctx context.Context) {
+	for q, ok := x.walk.Next(); ok; q, ok = x.walk.Next() {
+		m, err := x.server.forwarder.Resolve(ctx, x.step(q))
+		if err != nil {
+			x.server.log.Debug("no upstream resolver had an answer", "error", err)
+			m = nil
+		}
+		x.heard(q, m)
+	}
+	x.conclude()
 }
 
 // add completes the reply with what the forwarder said: all of the answer, or

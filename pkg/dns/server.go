@@ -71,8 +71,12 @@ type Options struct {
 	// Upstreams and StubDomains say whom to ask for other names; see forward.Options.
 	Upstreams   []string
 	StubDomains map[string][]string
-	Registerer  prometheus.Registerer
-	Log         *slog.Logger
+	// PodsOfNode, if not nil, has search lists walked in place of these pods, and
+	// NodeResolvConf is the contents of the file that the kubelet makes theirs from.
+	PodsOfNode     Pods
+	NodeResolvConf string
+	Registerer     prometheus.Registerer
+	Log            *slog.Logger
 }
 
 // Server answers the questions of a node's pods. Make one with New.
@@ -85,6 +89,7 @@ type Server struct {
 	limits    limits
 	// connectable is for Run alone.
 	connectable connectable
+	searching   *searching
 	waiters     waiters
 	conns       connCounter
 	// port is where clients expect a DNS server. Tests have another.
@@ -124,6 +129,7 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	s.metrics = newMetrics(o.Registerer)
+	s.searching = newSearching(&o, o.Registerer)
 	return s, nil
 }
 

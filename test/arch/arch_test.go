@@ -93,7 +93,7 @@ var banned = []struct {
 	{"github.com/coreos/go-iptables", pure, nil, "pure packages render and do not run"},
 	{"os/exec", pure, []string{"pkg/dns/records"}, "pure packages render and do not run"},
 	{"k8s.io/api", pure, []string{"pkg/watchcache/translate", "pkg/controller/endpoints/plan", "pkg/controller/readiness/verdict"}, "API types stop at translate and the plans"},
-	{"github.com/miekg/dns", pure, []string{"pkg/dns/records"}, "only the DNS wing speaks DNS"},
+	{"github.com/miekg/dns", pure, []string{"pkg/dns/records", "pkg/dns/packed"}, "only the DNS wing speaks DNS"},
 	{"testing", command, []string{"pkg/proxy/iptables/iptablestest"}, "production code knows no tests"},
 }
 

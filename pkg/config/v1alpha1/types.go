@@ -271,6 +271,10 @@ type DNS struct {
 	// several that fit, the longest counts.
 	StubDomains map[string][]string `json:"stubDomains"`
 	Pods        PodRecords          `json:"pods"`
+	// WalkSearchLists answers the first question of a search of this node's pods, such as
+	// www.example.com.default.svc.cluster.local, with an alias of the name at which the
+	// search would end. Who asks for such a name and means just that gets the alias, too.
+	WalkSearchLists bool `json:"walkSearchLists"`
 }
 
 // Peers configures how the daemons of the nodes talk to each other.

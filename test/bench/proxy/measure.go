@@ -134,7 +134,7 @@ func (t *trial) settle(ctx context.Context) (usage.Usage, error) {
 	for err == nil && ctx.Err() == nil {
 		time.Sleep(quiet)
 		var now usage.Usage
-		if now, err = usage.Of(t.PID()); err == nil && now.CPU-last.CPU < quiet/20 {
+		if now, err = usage.Of(t.PID()); err == nil && now.CPU-last.CPU < quiet/20 && !usage.Children(t.PID()) {
 			return now, nil
 		}
 		last = now
