@@ -13,8 +13,8 @@ type difference struct {
 // theirs is what kube-proxy does with a probe.
 //
 // One difference is everywhere: we refuse TCP with a reset, and kube-proxy refuses everything with
-// an ICMP error. That of IPv6 does not end a TCP connection that is being made: the kernel goes on trying,
-// and the client waits for as long as if nobody had answered.
+// an ICMP error. Over IPv6 that does not end a TCP connection that is being made, for as long as is
+// waited here.
 func theirs(p probe, mode, network string, family int) string {
 	want := p.want
 	if d, ok := differences()[p.from+" "+p.to]; ok {
