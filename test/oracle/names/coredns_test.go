@@ -65,7 +65,6 @@ func startCoreDNS(t *testing.T, server *apiserver.Server, pod *netlab.Namespace,
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer log.Close()
 	ctx, cancel := context.WithCancel(context.Background())
 	cmd := exec.CommandContext(ctx, coreDNSProgram(t), "-conf", file)
 	cmd.Stdout, cmd.Stderr = log, log
@@ -76,7 +75,8 @@ func startCoreDNS(t *testing.T, server *apiserver.Server, pod *netlab.Namespace,
 	go func() { ended <- pod.Do(cmd.Run) }()
 	t.Cleanup(func() {
 		cancel()
-		_ = <-ended // that it was killed
+		<-ended // with the error that it was killed
+		_ = log.Close()
 		if text, err := os.ReadFile(log.Name()); t.Failed() && err == nil {
 			t.Logf("the log of CoreDNS:\n%s", text)
 		}
