@@ -53,7 +53,12 @@ programs: ## Build the Kubernetes programs and the CoreDNS that the tests need, 
 
 .PHONY: bench-proxy
 bench-proxy: packages programs ## Measure what happens to packets beside kube-proxy (about 25 minutes)
+	$(CLUSTER) programs kube-proxy
 	go run ./test/bench/proxy
+
+.PHONY: bench-dns
+bench-dns: packages programs ## Measure the name server beside CoreDNS, and unbound if it is installed (about 12 minutes)
+	go run ./test/bench/dns
 
 .PHONY: bench-controllers
 bench-controllers: packages programs ## Measure the endpoint controllers beside kube-controller-manager's (about 15 minutes)

@@ -96,15 +96,17 @@ type serving struct {
 // startServing starts what every node does.
 func startServing(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.SignpostConfiguration, watched *watchcache.Cache, events *events, log *slog.Logger, registry *prometheus.Registry) (serving, error) {
 	var out serving
+	var rules dns.Rules
 	if cfg.Proxy.Enabled {
-		check, programmed, err := startProxy(ctx, group, cfg, watched, events, log, registry)
+		p, err := startProxy(ctx, group, cfg, watched, events, log, registry)
 		if err != nil {
 			return out, err
 		}
-		out.ready, out.inForce = append(out.ready, check), append(out.inForce, programmed)
+		rules = p
+		out.ready, out.inForce = append(out.ready, written(p)), append(out.inForce, p.Programmed)
 	}
 	if cfg.DNS.Enabled {
-		check, answered, err := startDNS(ctx, group, cfg, watched, log, registry)
+		check, answered, err := startDNS(ctx, group, cfg, watched, rules, log, registry)
 		if err != nil {
 			return out, err
 		}
@@ -139,7 +141,7 @@ func synced(watched *watchcache.Cache) health.Check {
 
 // startProxy also tells the proxy at which addresses this node serves names
 // itself, which it finds in the same snapshots.
-func startProxy(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.SignpostConfiguration, watched *watchcache.Cache, events *events, log *slog.Logger, registry *prometheus.Registry) (health.Check, func() uint64, error) {
+func startProxy(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.SignpostConfiguration, watched *watchcache.Cache, events *events, log *slog.Logger, registry *prometheus.Registry) (*proxy.Proxy, error) {
 	p, err := proxy.New(proxy.Options{
 		Config:     proxyConfig(&cfg.Proxy),
 		Snapshots:  watched,
@@ -156,19 +158,24 @@ func startProxy(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.Signpo
 		},
 	})
 	if err != nil {
-		return health.Check{}, nil, fmt.Errorf("proxy: %w", err)
+		return nil, fmt.Errorf("proxy: %w", err)
 	}
 	group.Go(func() error { return p.Run(ctx) })
+	return p, nil
+}
+
+func written(p *proxy.Proxy) health.Check {
 	return health.Check{Name: "rules", Check: func() error {
 		if p.Programmed() == 0 {
 			return errors.New("not written yet")
 		}
 		return nil
-	}}, p.Programmed, nil
+	}}
 }
 
-func startDNS(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.SignpostConfiguration, watched *watchcache.Cache, log *slog.Logger, registry *prometheus.Registry) (health.Check, func() uint64, error) {
-	server, err := dns.New(dnsOptions(&cfg.DNS, watched, log, registry))
+// startDNS has the name server wait for rules, unless that is nil.
+func startDNS(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.SignpostConfiguration, watched *watchcache.Cache, rules dns.Rules, log *slog.Logger, registry *prometheus.Registry) (health.Check, func() uint64, error) {
+	server, err := dns.New(dnsOptions(&cfg.DNS, watched, rules, log, registry))
 	if err != nil {
 		return health.Check{}, nil, fmt.Errorf("dns: %w", err)
 	}

@@ -37,9 +37,10 @@ func proxyConfig(cfg *v1alpha1.Proxy) proxy.Config {
 	}
 }
 
-func dnsOptions(cfg *v1alpha1.DNS, snapshots dns.Snapshots, log *slog.Logger, registerer prometheus.Registerer) dns.Options {
+func dnsOptions(cfg *v1alpha1.DNS, snapshots dns.Snapshots, rules dns.Rules, log *slog.Logger, registerer prometheus.Registerer) dns.Options {
 	return dns.Options{
 		Snapshots:         snapshots,
+		Rules:             rules,
 		Domain:            strings.TrimSuffix(cfg.Domain, "."),
 		Service:           nameServer(cfg),
 		Listen:            addrPorts(cfg.Listen),

@@ -133,7 +133,7 @@ func TestOneAddressCannotBeHad(t *testing.T) {
 // server's hands.
 func TestSocketThatBreaksIsReplaced(t *testing.T) {
 	s, _ := newServer(t, nil)
-	s.publish()
+	s.publish(time.Now())
 	b := newBindings(s)
 	ctx := t.Context()
 	s.waiters.guard = s.guard

@@ -25,6 +25,8 @@ type metrics struct {
 	tcpConns  prometheus.Gauge
 	waiting   prometheus.Gauge
 	listening *prometheus.GaugeVec
+	held      prometheus.Gauge
+	hot       hotMetrics
 }
 
 func newMetrics(r prometheus.Registerer) metrics {
@@ -46,9 +48,11 @@ func newMetrics(r prometheus.Registerer) metrics {
 		panics:    prometheus.NewCounter(prometheus.CounterOpts(opts("panics_total", "Requests that were lost to a fault in the server."))),
 		tcpConns:  prometheus.NewGauge(prometheus.GaugeOpts(opts("tcp_connections", "TCP connections that are open."))),
 		waiting:   prometheus.NewGauge(prometheus.GaugeOpts(opts("waiting_requests", "Requests that wait for an upstream resolver."))),
+		held:      prometheus.NewGauge(prometheus.GaugeOpts(opts("held_names", "Names of Services whose rules are not in yet, a second at most."))),
 		listening: prometheus.NewGaugeVec(prometheus.GaugeOpts(opts("listening", "1 for each address that is listened on, 0 for one that should be.")), []string{"address"}),
 	}
-	r.MustRegister(m.requests, m.responses, m.dropped, m.duration, m.panics, m.tcpConns, m.waiting, m.listening)
+	m.hot = newHotMetrics(&m)
+	r.MustRegister(m.requests, m.responses, m.dropped, m.duration, m.panics, m.tcpConns, m.waiting, m.listening, m.held)
 	return m
 }
 

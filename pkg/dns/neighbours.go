@@ -14,7 +14,7 @@ func (s *Server) allowed(b binding) func(netip.Addr) bool {
 	}
 	return func(client netip.Addr) bool {
 		// Without a Snapshot there would be no peer address.
-		return isNeighbour(client, s.view.Load().Snapshot().Node)
+		return isNeighbour(client, s.view().Snapshot().Node)
 	}
 }
 

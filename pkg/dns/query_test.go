@@ -159,8 +159,8 @@ func FuzzRequest(f *testing.F) {
 		m.Question[0] = dns.Question{Name: "_http._tcp.big.default.svc.cluster.local.", Qtype: dns.TypeSRV, Qclass: 1}
 	}))
 	s, snapshots := newServer(f, nil)
-	s.publish()
-	if s.view.Load().Snapshot() != snapshots.current {
+	s.publish(time.Now())
+	if s.view().Snapshot() != snapshots.current {
 		f.Fatal("no snapshot")
 	}
 	buf := make([]byte, 4096)
@@ -172,7 +172,7 @@ func FuzzRequest(f *testing.F) {
 		x := &exchange{server: s, query: q, source: sourceRefused}
 		if rcode != dns.RcodeSuccess {
 			x.refuse(rcode)
-		} else if x.begin(); x.wait != nil {
+		} else if x.begin(0); x.wait != nil {
 			x.refuse(dns.RcodeServerFailure)
 		}
 		for _, size := range []int{q.maxUDP(), maxTCPSize} {
@@ -208,7 +208,7 @@ func agree(t *testing.T, wire []byte, q query) {
 
 func BenchmarkRequest(b *testing.B) {
 	s, _ := newServer(b, nil)
-	s.publish()
+	s.publish(time.Now())
 	out := make([]byte, 4096)
 	for _, bb := range []struct {
 		name  string
@@ -228,7 +228,7 @@ func BenchmarkRequest(b *testing.B) {
 			for b.Loop() {
 				q, _, _ := parseQuery(wire)
 				x := &exchange{server: s, query: q, start: time.Now()}
-				x.begin()
+				x.begin(0)
 				if _, err := x.pack(q.maxUDP(), out); err != nil {
 					b.Fatal(err)
 				}

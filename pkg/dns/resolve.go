@@ -3,7 +3,6 @@ package dns
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"time"
 
 	"github.com/miekg/dns"
@@ -23,12 +22,12 @@ type exchange struct {
 	wait *forward.Query
 }
 
-// begin answers x as far as it can be done without waiting.
-func (x *exchange) begin() {
+// begin answers x as far as it can be done without waiting. Lists begin where
+// rotation says, which should be chance: a counter would be in step with clients
+// that ask for A and AAAA in turn, and start anew with each connection.
+func (x *exchange) begin(rotation uint32) {
 	q := &x.query
-	// By chance: a counter would be in step with clients that ask for A and AAAA in
-	// turn, and start anew with each connection.
-	a := x.server.view.Load().Answer(records.Question{Name: q.name, Type: q.qtype}, rand.Uint32())
+	a := x.server.view().Answer(records.Question{Name: q.name, Type: q.qtype}, rotation)
 	x.reply = q.newReply(a.Rcode)
 	if a.Forward {
 		x.ask(forward.Query{Name: q.name, Type: q.qtype, RecursionDesired: q.rd, CheckingDisabled: q.cd, DNSSEC: q.do})

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/signpost-dev/signpost/pkg/dns/forward"
+	"github.com/signpost-dev/signpost/pkg/dns/packed"
 	"github.com/signpost-dev/signpost/pkg/dns/records"
 	"github.com/signpost-dev/signpost/pkg/model"
 )
@@ -45,6 +46,9 @@ type Snapshots interface {
 // Options are what a Server needs.
 type Options struct {
 	Snapshots Snapshots
+	// Rules are those that lead to cluster IPs: the name of a Service is answered
+	// once they know its address, or after a second. nil if nobody makes any.
+	Rules Rules
 	// Domain is the cluster's domain, DefaultDomain if empty.
 	Domain string
 	// Service is the Service whose cluster IPs the server answers at, and that the
@@ -75,12 +79,14 @@ type Options struct {
 type Server struct {
 	opts      Options
 	log       *slog.Logger
-	view      atomic.Pointer[records.View]
+	book      atomic.Pointer[packed.Book]
 	forwarder *forward.Forwarder
 	metrics   metrics
 	limits    limits
-	waiters   waiters
-	conns     connCounter
+	// connectable is for Run alone.
+	connectable connectable
+	waiters     waiters
+	conns       connCounter
 	// port is where clients expect a DNS server. Tests have another.
 	port uint16
 
@@ -111,7 +117,7 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{opts: o, log: o.Log, limits: defaultLimits(), port: 53, unserved: errStopped}
-	s.view.Store(view)
+	s.book.Store(packed.New(view, keptBytes))
 	s.forwarder, err = forward.New(forward.Options{
 		Upstreams: o.Upstreams, StubDomains: o.StubDomains, IsSelf: s.isSelf, Registerer: o.Registerer, Log: o.Log})
 	if err != nil {
@@ -136,13 +142,18 @@ func (s *Server) Run(ctx context.Context) error {
 	defer s.waiters.wg.Wait()
 	b := newBindings(s)
 	changes := s.opts.Snapshots.Subscribe()
+	var progress <-chan struct{}
+	if s.opts.Rules != nil {
+		progress = s.opts.Rules.Progress()
+	}
 	for {
-		s.publish()
-		retry := time.NewTimer(b.reconcile(ctx, time.Now()))
+		again := s.publish(time.Now())
+		retry := time.NewTimer(min(again, b.reconcile(ctx, time.Now())))
 		select {
 		case <-ctx.Done():
 			return b.close()
 		case <-changes:
+		case <-progress:
 		case <-b.failed:
 		case <-retry.C:
 		}
@@ -150,19 +161,33 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 }
 
-// publish makes the newest Snapshot the one that answers are made from.
-func (s *Server) publish() {
-	view, snapshot := s.view.Load(), s.opts.Snapshots.Snapshot()
-	if snapshot == nil || snapshot == view.Snapshot() {
-		return
+// publish makes the newest Snapshot the one that answers are made from, without
+// the names that nobody could connect to yet. It returns how long that is right.
+func (s *Server) publish(now time.Time) (again time.Duration) {
+	again = time.Hour
+	book, snapshot := s.book.Load(), s.opts.Snapshots.Snapshot()
+	if snapshot == nil {
+		return again
 	}
-	s.view.Store(view.Next(snapshot, uint32(time.Now().Unix())))
+	if s.opts.Rules != nil {
+		next, at := s.connectable.next(snapshot, s.opts.Rules.Programmed(), now)
+		s.metrics.held.Set(float64(s.connectable.held))
+		if snapshot = next; !at.IsZero() {
+			again = at.Sub(now)
+		}
+	}
+	if snapshot != book.View().Snapshot() {
+		s.book.Store(book.Next(snapshot, uint32(now.Unix())))
+	}
+	return again
 }
+
+func (s *Server) view() *records.View { return s.book.Load().View() }
 
 // Answered returns the generation of the snapshot that answers are made from; 0
 // before the first. It is safe for concurrent use.
 func (s *Server) Answered() uint64 {
-	if snapshot := s.view.Load().Snapshot(); snapshot != nil {
+	if snapshot := s.view().Snapshot(); snapshot != nil {
 		return snapshot.Generation
 	}
 	return 0
@@ -179,7 +204,7 @@ func (s *Server) Serving() []netip.AddrPort {
 // address that should be listened on, those for peers excepted; else what is
 // missing.
 func (s *Server) Ready() error {
-	if s.view.Load().Snapshot() == nil {
+	if s.view().Snapshot() == nil {
 		return errNoSnapshot
 	}
 	s.mu.Lock()

@@ -195,10 +195,10 @@ func TestEachConnectionBeginsElsewhere(t *testing.T) {
 
 func TestPanicCostsOneRequest(t *testing.T) {
 	s, _, addr := startServer(t, nil)
-	view := s.view.Load()
+	book := s.book.Load()
 	bothWays(t, func(t *testing.T, network string) {
 		before := testutil.ToFloat64(s.metrics.panics)
-		s.view.Store(nil) // which the next request stumbles over
+		s.book.Store(nil) // which the next request stumbles over
 		c, err := dns.DialTimeout(network, addr.String(), time.Second)
 		if err != nil {
 			t.Fatal(err)
@@ -208,7 +208,7 @@ func TestPanicCostsOneRequest(t *testing.T) {
 			t.Fatal(err)
 		}
 		waitFor(t, "the panic", func() bool { return testutil.ToFloat64(s.metrics.panics) == before+1 })
-		s.view.Store(view)
+		s.book.Store(book)
 		m, _ := ask(t, network, addr, request("web.default.svc.cluster.local.", dns.TypeA, 0))
 		wantRecords(t, m, dns.RcodeSuccess, "web.default.svc.cluster.local. 5 IN A 10.96.0.10")
 	})

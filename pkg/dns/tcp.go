@@ -6,6 +6,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"sync"
@@ -141,7 +142,7 @@ func (c *tcpConn) handle(ctx context.Context, wire []byte, wg *sync.WaitGroup) b
 		x.refuse(rcode)
 		return c.send(x)
 	}
-	x.begin()
+	x.begin(rand.Uint32())
 	if x.wait == nil {
 		return c.send(x)
 	}

@@ -3,11 +3,14 @@ package dns
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"net"
 	"net/netip"
 	"time"
 
 	"github.com/miekg/dns"
+
+	"github.com/signpost-dev/signpost/pkg/dns/packed"
 )
 
 // maxRequest is the longest request that is read, in octets. One question and an
@@ -22,6 +25,7 @@ type udpSocket struct {
 	allowed func(netip.Addr) bool
 	in      [maxRequest]byte
 	out     [4096]byte
+	hot     hotQuery
 }
 
 // serve reads and answers until the socket is closed, which is no error.
@@ -34,31 +38,49 @@ func (u *udpSocket) serve(ctx context.Context) error {
 		case err != nil:
 			return err
 		}
-		u.server.metrics.requests.WithLabelValues("udp").Inc()
+		u.server.metrics.hot.requests.Inc()
 		u.server.guard(func() { u.handle(ctx, u.in[:n], client) })
 	}
 }
 
-// handle answers one request, or hands it to a goroutine if it has to wait.
+// handle answers one request from what is kept packed, or else as slowly as it
+// takes.
 func (u *udpSocket) handle(ctx context.Context, wire []byte, client netip.AddrPort) {
+	start := time.Now()
+	book := u.server.book.Load()
+	known := true
+	if u.hot.parse(wire) && u.allowed(client.Addr().Unmap()) {
+		var r *packed.Reply
+		if r, known = u.hot.find(book); r != nil && u.hit(book, r, client, start) {
+			return
+		}
+	}
+	if u.handleSlow(ctx, wire, client, start) && !known {
+		book.Pack(u.hot.name, u.hot.qtype)
+	}
+}
+
+// handleSlow answers one request, or hands it to a goroutine if it has to wait. It
+// reports whether it was answered from the Snapshot.
+func (u *udpSocket) handleSlow(ctx context.Context, wire []byte, client netip.AddrPort, start time.Time) bool {
 	q, rcode, ok := parseQuery(wire)
 	if !ok {
 		u.server.metrics.dropped.WithLabelValues("not a query").Inc()
-		return
+		return false
 	}
 	if rcode == dns.RcodeSuccess && !u.allowed(client.Addr().Unmap()) {
 		rcode = dns.RcodeRefused
 	}
-	x := &exchange{server: u.server, query: q, start: time.Now(), source: sourceRefused}
+	x := &exchange{server: u.server, query: q, start: start, source: sourceRefused}
 	if rcode != dns.RcodeSuccess {
 		x.refuse(rcode)
 		u.send(x, client, u.out[:])
-		return
+		return false
 	}
-	x.begin()
+	x.begin(rand.Uint32())
 	if x.wait == nil {
 		u.send(x, client, u.out[:])
-		return
+		return x.source == sourceCluster
 	}
 	started := u.server.waiters.start(func() {
 		x.finish(ctx)
@@ -69,15 +91,20 @@ func (u *udpSocket) handle(ctx context.Context, wire []byte, client netip.AddrPo
 		x.refuse(dns.RcodeRefused)
 		u.send(x, client, u.out[:])
 	}
+	return false
 }
 
-// send writes the reply. That the client is gone, or the socket closed meanwhile,
-// is nobody's concern.
+// send writes the reply.
 func (u *udpSocket) send(x *exchange, client netip.AddrPort, buf []byte) {
 	wire, _ := x.pack(x.query.maxUDP(), buf)
-	if wire == nil {
-		return
+	if wire != nil {
+		u.write(wire, client)
 	}
+}
+
+// write sends what is packed. That the client is gone, or the socket closed
+// meanwhile, is nobody's concern.
+func (u *udpSocket) write(wire []byte, client netip.AddrPort) {
 	if _, err := u.conn.WriteToUDPAddrPort(wire, client); err != nil && !errors.Is(err, net.ErrClosed) {
 		u.server.metrics.dropped.WithLabelValues("cannot send").Inc()
 	}

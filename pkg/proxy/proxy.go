@@ -146,6 +146,7 @@ type Proxy struct {
 	families   []*programmer
 	flows      Flows
 	programmed atomic.Uint64
+	progress   chan struct{}
 	// settled is called after a complete write until it succeeds; nil for nothing.
 	settled func(ctx context.Context) error
 	// routeLocalnet is called after the first complete write; nil for nothing.
@@ -167,13 +168,17 @@ func New(opts Options) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Proxy{opts: opts, log: opts.Log, metrics: m}, nil
+	return &Proxy{opts: opts, log: opts.Log, metrics: m, progress: make(chan struct{}, 1)}, nil
 }
 
 // Programmed returns the generation of the last snapshot whose rules are in, in
 // all families; 0 before the first. Services that are in quarantine do not
 // hold it up. Safe for concurrent use.
 func (p *Proxy) Programmed() uint64 { return p.programmed.Load() }
+
+// Progress returns a channel that holds a signal after each advance of Programmed. It
+// is the same for all who call.
+func (p *Proxy) Progress() <-chan struct{} { return p.progress }
 
 // Run keeps the rules until ctx ends, and returns nil then; the rules stay. It
 // returns an error if this node's iptables cannot be used at all. It may be called once.
@@ -260,6 +265,10 @@ func (p *Proxy) pass(ctx context.Context, retry *retry) time.Duration {
 		p.openLocalhost()
 		p.settle(ctx)
 		p.programmed.Store(snap.Generation)
+		select {
+		case p.progress <- struct{}{}:
+		default:
+		}
 		p.metrics.programmed.Set(float64(snap.Generation))
 	}
 	retry.after(failed, next)

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"slices"
@@ -71,6 +73,15 @@ func route(link string, to netip.Prefix, r netlink.Route) error {
 // how long the connection took to be there. It has to be called in the namespace
 // of the client, on its thread.
 func connect(to netip.AddrPort, ask bool) (from byte, took time.Duration, err error) {
+	for {
+		// Go's scheduler interrupts threads by signals, which ends system calls.
+		if from, took, err = connectOnce(to, ask); !errors.Is(err, unix.EINTR) {
+			return from, took, err
+		}
+	}
+}
+
+func connectOnce(to netip.AddrPort, ask bool) (from byte, took time.Duration, err error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return 0, 0, err
@@ -97,8 +108,11 @@ func connect(to netip.AddrPort, ask bool) (from byte, took time.Duration, err er
 	}
 	var b [64]byte
 	n, err := unix.Read(fd, b[:])
-	if err != nil || n == 0 {
+	switch {
+	case err != nil:
 		return 0, took, fmt.Errorf("no answer from %s: %w", to, err)
+	case n == 0:
+		return 0, took, fmt.Errorf("no answer from %s: %w", to, io.ErrUnexpectedEOF)
 	}
 	return b[0], took, nil
 }

@@ -19,7 +19,6 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	clientcmdapi "k8s.io/client-go/tools/clientcmd/api"
 
-	"github.com/signpost-dev/signpost/hack/cluster/place"
 	"github.com/signpost-dev/signpost/test/apiserver"
 	"github.com/signpost-dev/signpost/test/netlab"
 )
@@ -65,8 +64,12 @@ func startCoreDNS(t *testing.T, server *apiserver.Server, pod *netlab.Namespace,
 	if err != nil {
 		t.Fatal(err)
 	}
+	program, err := apiserver.CoreDNS()
+	if err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
-	cmd := exec.CommandContext(ctx, coreDNSProgram(t), "-conf", file)
+	cmd := exec.CommandContext(ctx, program, "-conf", file)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	ended := make(chan struct{})
@@ -85,27 +88,6 @@ func startCoreDNS(t *testing.T, server *apiserver.Server, pod *netlab.Namespace,
 		}
 	})
 	return &client{pod: pod, addr: netip.AddrPortFrom(pod.Addrs[0], 53)}
-}
-
-func coreDNSProgram(t *testing.T) string {
-	t.Helper()
-	checkout, err := place.Checkout()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cache, err := place.Cache()
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir, err := place.Programs(checkout, cache, "coredns", "github.com/coredns/coredns")
-	if err != nil {
-		t.Fatal(err)
-	}
-	program := filepath.Join(dir, "coredns")
-	if _, err := os.Stat(program); err != nil {
-		t.Fatalf("%s is missing: run `make programs`, which builds it", program)
-	}
-	return program
 }
 
 func writeKubeconfig(t *testing.T, server *apiserver.Server, file string, api netip.AddrPort) {
