@@ -49,6 +49,11 @@ type Options struct {
 	// Rules are those that lead to cluster IPs: the name of a Service is answered
 	// once they know its address, or after a second. nil if nobody makes any.
 	Rules Rules
+	// Clients, if not nil, makes the server walk the search lists of the pods that it
+	// knows. ResolvConf is then the resolv.conf file that the kubelet of this node adds
+	// the search list of to those of pods.
+	Clients    Clients
+	ResolvConf string
 	// Domain is the cluster's domain, DefaultDomain if empty.
 	Domain string
 	// Service is the Service whose cluster IPs the server answers at, and that the
@@ -81,6 +86,7 @@ type Server struct {
 	log       *slog.Logger
 	book      atomic.Pointer[packed.Book]
 	forwarder *forward.Forwarder
+	searcher  *searcher
 	metrics   metrics
 	limits    limits
 	// connectable is for Run alone.
@@ -123,6 +129,7 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	s.searcher = newSearcher(&o)
 	s.metrics = newMetrics(o.Registerer)
 	return s, nil
 }

@@ -51,7 +51,7 @@ func (t *tcpServer) serve(ctx context.Context) error {
 			conn.Close()
 			continue
 		}
-		c := &tcpConn{server: t.server, conn: conn, allowed: t.allowed(client), pipeline: make(chan struct{}, t.server.limits.tcpPipeline)}
+		c := &tcpConn{server: t.server, conn: conn, client: client, allowed: t.allowed(client), pipeline: make(chan struct{}, t.server.limits.tcpPipeline)}
 		wg.Go(func() {
 			defer t.server.conns.remove(client)
 			defer conn.Close()
@@ -78,6 +78,7 @@ func pause(ctx context.Context, d time.Duration) {
 type tcpConn struct {
 	server  *Server
 	conn    net.Conn
+	client  netip.Addr
 	allowed bool
 	// pipeline holds a token for each request that waits.
 	pipeline chan struct{}
@@ -137,7 +138,7 @@ func (c *tcpConn) handle(ctx context.Context, wire []byte, wg *sync.WaitGroup) b
 	if rcode == dns.RcodeSuccess && !c.allowed {
 		rcode = dns.RcodeRefused
 	}
-	x := &exchange{server: c.server, query: q, start: time.Now(), source: sourceRefused}
+	x := &exchange{server: c.server, query: q, client: c.client, start: time.Now(), source: sourceRefused}
 	if rcode != dns.RcodeSuccess {
 		x.refuse(rcode)
 		return c.send(x)

@@ -51,7 +51,9 @@ func (u *udpSocket) handle(ctx context.Context, wire []byte, client netip.AddrPo
 	known := true
 	if u.hot.parse(wire) && u.allowed(client.Addr().Unmap()) {
 		var r *packed.Reply
-		if r, known = u.hot.find(book); r != nil && u.hit(book, r, client, start) {
+		r, known = u.hot.find(book)
+		walked := r != nil && r.Rcode() == dns.RcodeNameError && u.server.searcher.mayWalk(client.Addr().Unmap(), u.hot.qtype)
+		if r != nil && !walked && u.hit(book, r, client, start) {
 			return
 		}
 	}
@@ -71,7 +73,7 @@ func (u *udpSocket) handleSlow(ctx context.Context, wire []byte, client netip.Ad
 	if rcode == dns.RcodeSuccess && !u.allowed(client.Addr().Unmap()) {
 		rcode = dns.RcodeRefused
 	}
-	x := &exchange{server: u.server, query: q, start: start, source: sourceRefused}
+	x := &exchange{server: u.server, query: q, client: client.Addr().Unmap(), start: start, source: sourceRefused}
 	if rcode != dns.RcodeSuccess {
 		x.refuse(rcode)
 		u.send(x, client, u.out[:])
