@@ -60,7 +60,7 @@ func Run(ctx context.Context, cfg *v1alpha1.SignpostConfiguration, log *slog.Log
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)
-	serves, err := startServing(ctx, group, cfg, watched, events, log, registry)
+	serves, err := startServing(ctx, group, cfg, conn, watched, events, log, registry)
 	if err != nil {
 		cancel()
 		return errors.Join(err, group.Wait()) // what has been started must not be cut off
@@ -94,7 +94,7 @@ type serving struct {
 }
 
 // startServing starts what every node does.
-func startServing(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.SignpostConfiguration, watched *watchcache.Cache, events *events, log *slog.Logger, registry *prometheus.Registry) (serving, error) {
+func startServing(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.SignpostConfiguration, conn *connection, watched *watchcache.Cache, events *events, log *slog.Logger, registry *prometheus.Registry) (serving, error) {
 	var out serving
 	var rules dns.Rules
 	if cfg.Proxy.Enabled {
@@ -106,7 +106,7 @@ func startServing(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.Sign
 		out.ready, out.inForce = append(out.ready, written(p)), append(out.inForce, p.Programmed)
 	}
 	if cfg.DNS.Enabled {
-		check, answered, err := startDNS(ctx, group, cfg, watched, rules, log, registry)
+		check, answered, err := startDNS(ctx, group, cfg, conn, watched, rules, log, registry)
 		if err != nil {
 			return out, err
 		}
@@ -173,9 +173,19 @@ func written(p *proxy.Proxy) health.Check {
 	}}
 }
 
-// startDNS has the name server wait for rules, unless that is nil.
-func startDNS(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.SignpostConfiguration, watched *watchcache.Cache, rules dns.Rules, log *slog.Logger, registry *prometheus.Registry) (health.Check, func() uint64, error) {
-	server, err := dns.New(dnsOptions(&cfg.DNS, watched, rules, log, registry))
+// startDNS has the name server wait for rules, unless that is nil. Only if it is
+// to walk search lists, the pods of this node are watched.
+func startDNS(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.SignpostConfiguration, conn *connection, watched *watchcache.Cache, rules dns.Rules, log *slog.Logger, registry *prometheus.Registry) (health.Check, func() uint64, error) {
+	var clients dns.Clients
+	if cfg.DNS.SearchPath.Enabled {
+		pods, err := watchcache.NewPods(conn.config, conn.httpClient, cfg.NodeName)
+		if err != nil {
+			return health.Check{}, nil, fmt.Errorf("dns: %w", err)
+		}
+		group.Go(func() error { return pods.Run(ctx) })
+		clients = pods
+	}
+	server, err := dns.New(dnsOptions(&cfg.DNS, watched, rules, clients, log, registry))
 	if err != nil {
 		return health.Check{}, nil, fmt.Errorf("dns: %w", err)
 	}

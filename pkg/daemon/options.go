@@ -37,7 +37,7 @@ func proxyConfig(cfg *v1alpha1.Proxy) proxy.Config {
 	}
 }
 
-func dnsOptions(cfg *v1alpha1.DNS, snapshots dns.Snapshots, rules dns.Rules, log *slog.Logger, registerer prometheus.Registerer) dns.Options {
+func dnsOptions(cfg *v1alpha1.DNS, snapshots dns.Snapshots, rules dns.Rules, clients dns.Clients, log *slog.Logger, registerer prometheus.Registerer) dns.Options {
 	return dns.Options{
 		Snapshots:         snapshots,
 		Rules:             rules,
@@ -48,6 +48,9 @@ func dnsOptions(cfg *v1alpha1.DNS, snapshots dns.Snapshots, rules dns.Rules, log
 		PeerPort:          uint16(cfg.PeerPort),
 		TTL:               cfg.TTL.Duration,
 		Pods:              records.PodMode(cfg.Pods),
+		Clients:           clients,
+		ResolvConf:        cfg.SearchPath.ResolvConf,
+		AwaitRules:        cfg.AwaitRules.Duration,
 		Upstreams:         cfg.Upstreams,
 		StubDomains:       cfg.StubDomains,
 		Registerer:        registerer,

@@ -47,8 +47,9 @@ type Snapshots interface {
 type Options struct {
 	Snapshots Snapshots
 	// Rules are those that lead to cluster IPs: the name of a Service is answered
-	// once they know its address, or after a second. nil if nobody makes any.
-	Rules Rules
+	// once they know its address, or after AwaitRules. nil if nobody makes any.
+	Rules      Rules
+	AwaitRules time.Duration
 	// Clients, if not nil, makes the server walk the search lists of the pods that it
 	// knows. ResolvConf is then the resolv.conf file that the kubelet of this node adds
 	// the search list of to those of pods.
@@ -123,6 +124,7 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{opts: o, log: o.Log, limits: defaultLimits(), port: 53, unserved: errStopped}
+	s.connectable.patience = o.AwaitRules
 	s.book.Store(packed.New(view, keptBytes))
 	s.forwarder, err = forward.New(forward.Options{
 		Upstreams: o.Upstreams, StubDomains: o.StubDomains, IsSelf: s.isSelf, Registerer: o.Registerer, Log: o.Log})
