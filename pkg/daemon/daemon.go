@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net/http"
 	"net/netip"
-	"os"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -63,11 +62,7 @@ func Run(ctx context.Context, cfg *v1alpha1.SignpostConfiguration, log *slog.Log
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)
-	local := &node{cfg: cfg, watched: watched, events: events, log: log, registry: registry}
-	if local.pods, err = watchPods(ctx, group, cfg, conn); err != nil {
-		cancel()
-		return errors.Join(err, group.Wait())
-	}
+	local := &node{cfg: cfg, conn: conn, watched: watched, events: events, log: log, registry: registry}
 	serves, err := local.serve(ctx, group)
 	if err != nil {
 		cancel()
@@ -105,10 +100,9 @@ type serving struct {
 
 // node is what every node does with what it knows.
 type node struct {
-	cfg     *v1alpha1.SignpostConfiguration
-	watched *watchcache.Cache
-	// pods are the node's own, or nil if nobody asks for them.
-	pods     *watchcache.Pods
+	cfg      *v1alpha1.SignpostConfiguration
+	conn     *connection
+	watched  *watchcache.Cache
 	events   *events
 	log      *slog.Logger
 	registry *prometheus.Registry
@@ -199,42 +193,24 @@ func written(p *proxy.Proxy) health.Check {
 	}}
 }
 
-// startDNS has the name server wait for rules, unless that is nil.
+// startDNS has the name server wait for rules, unless that is nil. Only if it is
+// to walk search lists, the pods of this node are watched.
 func (n *node) startDNS(ctx context.Context, group *errgroup.Group, rules dns.Rules) (health.Check, func() uint64, error) {
-	options := dnsOptions(&n.cfg.DNS, n.watched, rules, n.log, n.registry)
-	if n.pods != nil {
-		options.PodsOfNode, options.NodeResolvConf = n.pods, nodeResolvConf(n.log)
+	var clients dns.Clients
+	if n.cfg.DNS.SearchPath.Enabled {
+		pods, err := watchcache.NewPods(n.conn.config, n.conn.httpClient, n.cfg.NodeName)
+		if err != nil {
+			return health.Check{}, nil, fmt.Errorf("dns: %w", err)
+		}
+		group.Go(func() error { return pods.Run(ctx) })
+		clients = pods
 	}
-	server, err := dns.New(options)
+	server, err := dns.New(dnsOptions(&n.cfg.DNS, n.watched, rules, clients, n.log, n.registry))
 	if err != nil {
 		return health.Check{}, nil, fmt.Errorf("dns: %w", err)
 	}
 	group.Go(func() error { return server.Run(ctx) })
 	return health.Check{Name: "names", Check: server.Ready}, server.Answered, nil
-}
-
-// watchPods starts to watch the node's own pods if the search lists of these are to be
-// walked; else it returns nil.
-func watchPods(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.SignpostConfiguration, conn *connection) (*watchcache.Pods, error) {
-	if !cfg.DNS.Enabled || !cfg.DNS.WalkSearchLists {
-		return nil, nil
-	}
-	pods, err := watchcache.NewPods(conn.config, conn.httpClient, cfg.NodeName)
-	if err != nil {
-		return nil, err
-	}
-	group.Go(func() error { return pods.Run(ctx) })
-	return pods, nil
-}
-
-// nodeResolvConf is what the kubelet makes the files of pods from: this pod, whose policy is
-// Default, has a copy of it.
-func nodeResolvConf(log *slog.Logger) string {
-	text, err := os.ReadFile("/etc/resolv.conf")
-	if err != nil {
-		log.Warn("the node's search domains are not known, so lists are walked without them", "error", err)
-	}
-	return string(text)
 }
 
 // Cleanup removes from this node what Signpost has put there. No daemon should

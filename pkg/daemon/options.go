@@ -50,7 +50,7 @@ func nodePortsAt(cfg *v1alpha1.Proxy) func(*model.Node, netip.Addr) bool {
 	}
 }
 
-func dnsOptions(cfg *v1alpha1.DNS, snapshots dns.Snapshots, rules dns.Rules, log *slog.Logger, registerer prometheus.Registerer) dns.Options {
+func dnsOptions(cfg *v1alpha1.DNS, snapshots dns.Snapshots, rules dns.Rules, clients dns.Clients, log *slog.Logger, registerer prometheus.Registerer) dns.Options {
 	return dns.Options{
 		Snapshots:         snapshots,
 		Rules:             rules,
@@ -61,10 +61,11 @@ func dnsOptions(cfg *v1alpha1.DNS, snapshots dns.Snapshots, rules dns.Rules, log
 		PeerPort:          uint16(cfg.PeerPort),
 		TTL:               cfg.TTL.Duration,
 		Pods:              records.PodMode(cfg.Pods),
+		Clients:           clients,
+		ResolvConf:        cfg.SearchPath.ResolvConf,
+		AwaitRules:        cfg.AwaitRules.Duration,
 		Upstreams:         cfg.Upstreams,
 		StubDomains:       cfg.StubDomains,
-		PodsOfNode:        nil,
-		NodeResolvConf:    "",
 		Registerer:        registerer,
 		Log:               log,
 	}

@@ -10,7 +10,6 @@ import (
 
 	"github.com/signpost-dev/signpost/pkg/dns/forward"
 	"github.com/signpost-dev/signpost/pkg/dns/records"
-	"github.com/signpost-dev/signpost/pkg/dns/search"
 )
 
 // exchange is a question on its way to its answer.
@@ -23,12 +22,8 @@ type exchange struct {
 	source string
 	// wait is what an upstream must be asked before reply is complete.
 	wait *forward.Query
-	// walk is the search that is made in place of the client, if any; found what an upstream
-	// has said of its last step.
-	walk  *search.Walk
-	found *dns.Msg
-	// rotation says where lists begin.
-	rotation uint32
+	// walk, if any, is made in the client's place, and reply is what it begins with.
+	walk *walk
 }
 
 // begin answers x as far as it can be done without waiting. Lists begin where
@@ -36,26 +31,35 @@ type exchange struct {
 // that ask for A and AAAA in turn, and start anew with each connection.
 func (x *exchange) begin(rotation uint32) {
 	q, view := &x.query, x.server.view()
-	x.rotation = rotation
 	a := view.Answer(records.Question{Name: q.name, Type: q.qtype}, rotation)
-	x.reply = q.newReply(a.Rcode)
-	if x.walk = x.server.searching.begin(x.client, q, &a, view); x.walk != nil {
-		x.source, x.reply.Authoritative, x.reply.Ns = sourceCache, true, a.Ns
-		if x.walkKnown() {
-			x.conclude()
-		}
-		return
+	x.walk = x.beginWalk(view, &a, rotation)
+	x.take(&a)
+	if x.walk != nil {
+		x.walkOn()
 	}
+}
+
+// take makes the reply what the view says, or asks who knows more.
+func (x *exchange) take(a *records.Answer) {
+	q := &x.query
+	x.reply = q.newReply(a.Rcode)
 	if a.Forward {
-		x.ask(forward.Query{Name: q.name, Type: q.qtype, RecursionDesired: q.rd, CheckingDisabled: q.cd, DNSSEC: q.do})
+		x.ask(forward.Query{
+			Name: q.name, Type: q.qtype, RecursionDesired: q.rd, CheckingDisabled: q.cd, DNSSEC: q.do, Client: x.client})
 		return
 	}
 	x.source = sourceCluster
 	x.reply.Authoritative = true
 	x.reply.Answer, x.reply.Ns, x.reply.Extra = a.Answer, a.Ns, a.Extra
 	if a.Chase != "" {
-		x.ask(forward.Query{Name: a.Chase, Type: q.qtype, RecursionDesired: true, CheckingDisabled: q.cd, DNSSEC: q.do})
+		x.ask(x.recursive(a.Chase, q.qtype))
 	}
+}
+
+// recursive is a question of our own, for what the client will have of it.
+func (x *exchange) recursive(name string, qtype uint16) forward.Query {
+	return forward.Query{
+		Name: name, Type: qtype, RecursionDesired: true, CheckingDisabled: x.query.cd, DNSSEC: x.query.do, Client: x.client}
 }
 
 func (x *exchange) ask(q forward.Query) {
@@ -70,33 +74,24 @@ func (x *exchange) ask(q forward.Query) {
 // finish asks what begin could not answer.
 func (x *exchange) finish(ctx context.Context) {
 	x.source = sourceForward
-	if x.walk != nil {
-		x.walkOn(ctx)
-		return
-	}
-	m, err := x.server.forwarder.Resolve(ctx, *x.wait)
-	switch {
-	case err == nil:
-		x.add(m)
-	case errors.Is(err, forward.ErrBusy):
-		x.refuse(dns.RcodeRefused)
-	default:
-		x.server.log.Debug("no upstream resolver had an answer", "error", err)
-		x.refuse(dns.RcodeServerFailure)
-	}
-}
-
-// walkOn goes to the end of the walk.
-func (x *exchange) walkOn(ctx context.Context) {
-	for q, ok := x.walk.Next(); ok; q, ok = x.walk.Next() {
-		m, err := x.server.forwarder.Resolve(ctx, x.step(q))
-		if err != nil {
+	for x.wait != nil {
+		q := *x.wait
+		x.wait = nil
+		m, err := x.server.forwarder.Resolve(ctx, q)
+		switch {
+		case err == nil && x.walk != nil:
+			x.walk.hear(m)
+			x.walkOn()
+			x.source = sourceForward
+		case err == nil:
+			x.add(m)
+		case errors.Is(err, forward.ErrBusy):
+			x.refuse(dns.RcodeRefused)
+		default:
 			x.server.log.Debug("no upstream resolver had an answer", "error", err)
-			m = nil
+			x.refuse(dns.RcodeServerFailure)
 		}
-		x.heard(q, m)
 	}
-	x.conclude()
 }
 
 // add completes the reply with what the forwarder said: all of the answer, or

@@ -47,8 +47,14 @@ type Snapshots interface {
 type Options struct {
 	Snapshots Snapshots
 	// Rules are those that lead to cluster IPs: the name of a Service is answered
-	// once they know its address, or after a second. nil if nobody makes any.
-	Rules Rules
+	// once they know its address, or after AwaitRules. nil if nobody makes any.
+	Rules      Rules
+	AwaitRules time.Duration
+	// Clients, if not nil, makes the server walk the search lists of the pods that it
+	// knows. ResolvConf is then the resolv.conf file that the kubelet of this node adds
+	// the search list of to those of pods.
+	Clients    Clients
+	ResolvConf string
 	// Domain is the cluster's domain, DefaultDomain if empty.
 	Domain string
 	// Service is the Service whose cluster IPs the server answers at, and that the
@@ -71,12 +77,8 @@ type Options struct {
 	// Upstreams and StubDomains say whom to ask for other names; see forward.Options.
 	Upstreams   []string
 	StubDomains map[string][]string
-	// PodsOfNode, if not nil, has search lists walked in place of these pods, and
-	// NodeResolvConf is the contents of the file that the kubelet makes theirs from.
-	PodsOfNode     Pods
-	NodeResolvConf string
-	Registerer     prometheus.Registerer
-	Log            *slog.Logger
+	Registerer  prometheus.Registerer
+	Log         *slog.Logger
 }
 
 // Server answers the questions of a node's pods. Make one with New.
@@ -85,11 +87,11 @@ type Server struct {
 	log       *slog.Logger
 	book      atomic.Pointer[packed.Book]
 	forwarder *forward.Forwarder
+	searcher  *searcher
 	metrics   metrics
 	limits    limits
 	// connectable is for Run alone.
 	connectable connectable
-	searching   *searching
 	waiters     waiters
 	conns       connCounter
 	// port is where clients expect a DNS server. Tests have another.
@@ -122,14 +124,15 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{opts: o, log: o.Log, limits: defaultLimits(), port: 53, unserved: errStopped}
+	s.connectable.patience = o.AwaitRules
 	s.book.Store(packed.New(view, keptBytes))
 	s.forwarder, err = forward.New(forward.Options{
 		Upstreams: o.Upstreams, StubDomains: o.StubDomains, IsSelf: s.isSelf, Registerer: o.Registerer, Log: o.Log})
 	if err != nil {
 		return nil, err
 	}
+	s.searcher = newSearcher(&o)
 	s.metrics = newMetrics(o.Registerer)
-	s.searching = newSearching(&o, o.Registerer)
 	return s, nil
 }
 

@@ -49,11 +49,11 @@ func (u *udpSocket) handle(ctx context.Context, wire []byte, client netip.AddrPo
 	start := time.Now()
 	book := u.server.book.Load()
 	known := true
-	if from := client.Addr().Unmap(); u.hot.parse(wire) && u.allowed(from) {
+	if u.hot.parse(wire) && u.allowed(client.Addr().Unmap()) {
 		var r *packed.Reply
 		r, known = u.hot.find(book)
-		// Who searches may be led to the end of it.
-		if r != nil && !(r.Rcode() == dns.RcodeNameError && u.server.searching.searches(from, u.hot.qtype)) && u.hit(book, r, client, start) {
+		walked := r != nil && r.Rcode() == dns.RcodeNameError && u.server.searcher.mayWalk(client.Addr().Unmap(), u.hot.qtype)
+		if r != nil && !walked && u.hit(book, r, client, start) {
 			return
 		}
 	}

@@ -81,23 +81,6 @@ type Node struct {
 	Leaving bool
 }
 
-// Pod is what of a pod decides how it looks for names. Immutable.
-type Pod struct {
-	Name
-	UID string
-	// HostNetwork: it has the node's addresses.
-	HostNetwork bool
-	// DNSPolicy is one of the API's, and Searches and ResolverOptions are those of the
-	// dnsConfig.
-	DNSPolicy       string
-	Searches        []string
-	ResolverOptions []ResolverOption
-}
-
-// ResolverOption is a line of resolv.conf's options, such as ndots:2. Value may be
-// empty.
-type ResolverOption struct{ Name, Value string }
-
 // Service is one Service together with the endpoints that stand behind it.
 // Immutable once it is part of a Snapshot.
 type Service struct {

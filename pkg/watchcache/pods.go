@@ -5,120 +5,135 @@ import (
 	"fmt"
 	"net/http"
 	"net/netip"
+	"reflect"
+	"slices"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/fields"
 	"k8s.io/client-go/rest"
+	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/signpost-dev/signpost/pkg/model"
+	"github.com/signpost-dev/signpost/pkg/watchcache/translate"
 )
 
-// Pods are the pods of one node, by their addresses. Make it with NewPods.
+// Pods knows the pods of one node by their addresses. Its watch is of that node's
+// pods only. PodAt may be called from any goroutine.
 type Pods struct {
 	shared cache.Cache
 
 	mu     sync.RWMutex
-	byAddr map[netip.Addr]*model.Pod
+	byName map[model.Name]placed
+	byAddr map[netip.Addr][]*model.Pod
 }
 
-// NewPods makes a watch of the pods of a node, and of what of them decides how they look
-// for names. It asks the API server for nothing yet.
+// placed is a pod and where it is in byAddr.
+type placed struct {
+	pod   *model.Pod
+	addrs []netip.Addr
+}
+
+// NewPods makes a Pods of the node of that name. It asks the API server for
+// nothing yet.
 func NewPods(cfg *rest.Config, httpClient *http.Client, nodeName string) (*Pods, error) {
+	selector := fields.AndSelectors(
+		fields.OneTermEqualSelector("spec.nodeName", nodeName),
+		fields.OneTermNotEqualSelector("status.phase", string(corev1.PodSucceeded)),
+		fields.OneTermNotEqualSelector("status.phase", string(corev1.PodFailed)))
 	shared, err := newCache(cfg, httpClient, nil, map[client.Object]cache.ByObject{
-		&corev1.Pod{}: {Field: fields.OneTermEqualSelector("spec.nodeName", nodeName), Transform: namesOnly},
+		&corev1.Pod{}: {Field: selector, Transform: searchOnly},
 	})
 	if err != nil {
 		return nil, err
 	}
-	return &Pods{shared: shared, byAddr: map[netip.Addr]*model.Pod{}}, nil
+	return &Pods{shared: shared, byName: map[model.Name]placed{}, byAddr: map[netip.Addr][]*model.Pod{}}, nil
 }
 
-// namesOnly keeps of a pod what Pod tells.
-func namesOnly(in any) (any, error) {
-	p, ok := in.(*corev1.Pod)
-	if !ok {
-		return in, nil
-	}
-	return &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Namespace: p.Namespace, Name: p.Name, UID: p.UID, ResourceVersion: p.ResourceVersion},
-		Spec:       corev1.PodSpec{NodeName: p.Spec.NodeName, HostNetwork: p.Spec.HostNetwork, DNSPolicy: p.Spec.DNSPolicy, DNSConfig: p.Spec.DNSConfig},
-		Status:     corev1.PodStatus{Phase: p.Status.Phase, PodIPs: p.Status.PodIPs},
-	}, nil
-}
-
-// Run watches until ctx ends, which it returns nil for. While the API server cannot be
-// reached, what was known last stands.
+// Run watches until ctx ends, which it returns nil for. While the API server
+// cannot be reached, what was known stands.
 func (p *Pods) Run(ctx context.Context) error {
 	informer, err := p.shared.GetInformer(ctx, &corev1.Pod{}, cache.BlockUntilSynced(false))
 	if err != nil {
-		return fmt.Errorf("watching the pods of the node: %w", err)
+		return fmt.Errorf("watching the pods of this node: %w", err)
 	}
-	if _, err := informer.AddEventHandler(handler(func(old, now client.Object) { p.note(old, now) })); err != nil {
-		return fmt.Errorf("watching the pods of the node: %w", err)
+	if _, err := informer.AddEventHandler(toolscache.ResourceEventHandlerFuncs{
+		AddFunc:    p.changed,
+		UpdateFunc: func(_, now any) { p.changed(now) },
+		DeleteFunc: p.gone,
+	}); err != nil {
+		return fmt.Errorf("watching the pods of this node: %w", err)
 	}
 	return p.shared.Start(ctx)
 }
 
-// note replaces what was known of a pod. handler says that one is gone by giving it twice.
-func (p *Pods) note(old, now client.Object) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if was, ok := old.(*corev1.Pod); ok && was != nil {
-		for _, a := range podAddrs(was) {
-			if known := p.byAddr[a]; known != nil && known.UID == string(was.UID) {
-				delete(p.byAddr, a)
-			}
-		}
-	}
-	pod := now.(*corev1.Pod)
-	if old == now || pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed {
-		return // its addresses may be another one's by now
-	}
-	out := translatePod(pod)
-	for _, a := range podAddrs(pod) {
-		p.byAddr[a] = out
-	}
-}
-
-func podAddrs(p *corev1.Pod) []netip.Addr {
-	var out []netip.Addr
-	for _, ip := range p.Status.PodIPs {
-		if a, err := netip.ParseAddr(ip.IP); err == nil {
-			out = append(out, a.Unmap())
-		}
-	}
-	return out
-}
-
-func translatePod(p *corev1.Pod) *model.Pod {
-	out := &model.Pod{
-		Name: model.Name{Namespace: p.Namespace, Name: p.Name}, UID: string(p.UID),
-		HostNetwork: p.Spec.HostNetwork, DNSPolicy: string(p.Spec.DNSPolicy),
-	}
-	if c := p.Spec.DNSConfig; c != nil {
-		out.Searches = c.Searches
-		for _, o := range c.Options {
-			option := model.ResolverOption{Name: o.Name}
-			if o.Value != nil {
-				option.Value = *o.Value
-			}
-			out.ResolverOptions = append(out.ResolverOptions, option)
-		}
-	}
-	return out
-}
-
-// Pod returns the pod of the node that has the address, or nil. Those that share the
-// node's own addresses have none that they are known by. It may be called from any goroutine.
-func (p *Pods) Pod(a netip.Addr) *model.Pod {
+// PodAt returns the pod of this node that has the address, or nil: if there is none
+// or it is not known yet, and also if there are two, of which one is about to go
+// and nobody can tell who asks. What it returns is the same as long as what it
+// says of the pod is.
+func (p *Pods) PodAt(a netip.Addr) *model.Pod {
 	p.mu.RLock()
 	defer p.mu.RUnlock()
-	if pod := p.byAddr[a]; pod != nil && !pod.HostNetwork {
-		return pod
+	if pods := p.byAddr[a]; len(pods) == 1 {
+		return pods[0]
 	}
 	return nil
+}
+
+func (p *Pods) changed(o any) {
+	if api, ok := o.(*corev1.Pod); ok {
+		pod, addrs := translate.Pod(api)
+		p.set(translate.NameOf(api), pod, addrs)
+	}
+}
+
+func (p *Pods) gone(o any) {
+	if final, ok := o.(toolscache.DeletedFinalStateUnknown); ok {
+		o = final.Obj
+	}
+	if api, ok := o.(*corev1.Pod); ok {
+		p.set(translate.NameOf(api), nil, nil)
+	}
+}
+
+// set makes pod, which may be nil, the one of that name.
+func (p *Pods) set(name model.Name, pod *model.Pod, addrs []netip.Addr) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	was := p.byName[name]
+	if reflect.DeepEqual(was.pod, pod) && slices.Equal(was.addrs, addrs) {
+		return
+	}
+	for _, a := range was.addrs {
+		p.byAddr[a] = slices.DeleteFunc(p.byAddr[a], func(o *model.Pod) bool { return o == was.pod })
+		if len(p.byAddr[a]) == 0 {
+			delete(p.byAddr, a)
+		}
+	}
+	if pod == nil {
+		delete(p.byName, name)
+		return
+	}
+	p.byName[name] = placed{pod, addrs}
+	for _, a := range addrs {
+		p.byAddr[a] = append(p.byAddr[a], pod)
+	}
+}
+
+// searchOnly keeps what translate.Pod reads.
+func searchOnly(in any) (any, error) {
+	pod, ok := in.(*corev1.Pod)
+	if !ok {
+		return in, nil
+	}
+	return &corev1.Pod{
+		TypeMeta: pod.TypeMeta,
+		ObjectMeta: metav1.ObjectMeta{
+			Namespace: pod.Namespace, Name: pod.Name, UID: pod.UID, ResourceVersion: pod.ResourceVersion},
+		Spec:   corev1.PodSpec{HostNetwork: pod.Spec.HostNetwork, DNSPolicy: pod.Spec.DNSPolicy, DNSConfig: pod.Spec.DNSConfig},
+		Status: corev1.PodStatus{Phase: pod.Status.Phase, PodIPs: pod.Status.PodIPs},
+	}, nil
 }

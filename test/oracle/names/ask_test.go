@@ -267,7 +267,7 @@ func textOf(rr dns.RR) string {
 
 // foreign reports whether a name is the upstream resolver's.
 func foreign(name string) bool {
-	return name == "." || dns.IsSubDomain(upstreamZone, name) || name == upstreamPointer
+	return name == "." || name == upstreamPointer || dns.IsSubDomain(upstreamZone, name)
 }
 
 // text is the form of a reply in testdata/questions.txt.
