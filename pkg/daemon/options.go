@@ -37,16 +37,31 @@ func proxyConfig(cfg *v1alpha1.Proxy) proxy.Config {
 	}
 }
 
-// nodePortsAt reports whether an address of the node answers at node ports, as the
-// rules have it.
-func nodePortsAt(cfg *v1alpha1.Proxy) func(*model.Node, netip.Addr) bool {
+// nodePortsAt returns at which ranges of a family node ports are answered, as the rules have it:
+// where a family has no range, everywhere, as with kube-proxy.
+func nodePortsAt(cfg *v1alpha1.Proxy) func(*model.Node, bool) []netip.Prefix {
 	c := proxyConfig(cfg)
-	return func(node *model.Node, addr netip.Addr) bool {
+	return func(node *model.Node, ipv4 bool) []netip.Prefix {
 		if c.NodePortPrimary {
-			i := slices.IndexFunc(node.Addrs, func(a netip.Addr) bool { return a.Is4() == addr.Is4() })
-			return i >= 0 && node.Addrs[i] == addr
+			i := slices.IndexFunc(node.Addrs, func(a netip.Addr) bool { return a.Is4() == ipv4 })
+			if i < 0 {
+				return nil
+			}
+			return []netip.Prefix{netip.PrefixFrom(node.Addrs[i], node.Addrs[i].BitLen())}
 		}
-		return len(c.NodePortAddresses) == 0 || slices.ContainsFunc(c.NodePortAddresses, func(p netip.Prefix) bool { return p.Contains(addr) })
+		var of []netip.Prefix
+		for _, p := range c.NodePortAddresses {
+			if p.Addr().Is4() == ipv4 {
+				of = append(of, p)
+			}
+		}
+		switch {
+		case len(of) > 0:
+			return of
+		case ipv4:
+			return []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0)}
+		}
+		return []netip.Prefix{netip.PrefixFrom(netip.IPv6Unspecified(), 0)}
 	}
 }
 

@@ -20,7 +20,8 @@ import (
 // served on this node: kube-proxy's.
 const ReasonNotServed = "FailedToStartServiceHealthcheck"
 
-// retryEvery is how often a port that another process has is tried again.
+// retryEvery is how often a port that another process has is tried again and, if not all addresses
+// answer, how often the node's are looked at.
 const retryEvery = 5 * time.Second
 
 // Snapshots is where a Server learns of the cluster.
@@ -42,8 +43,9 @@ type Options struct {
 	Snapshots Snapshots
 	// Behind returns how long changes have waited for their rules.
 	Behind func() time.Duration
-	// At reports whether the node's address answers at node ports.
-	At     func(node *model.Node, addr netip.Addr) bool
+	// At returns the ranges of the node's addresses of a family that answer at node ports; one
+	// of no bits if all do. It must be pure.
+	At     func(node *model.Node, ipv4 bool) []netip.Prefix
 	Events Events
 	Log    *slog.Logger
 }
@@ -51,25 +53,12 @@ type Options struct {
 // Server answers at the health check ports of all Services that have one.
 type Server struct {
 	opts Options
-	// ports is for Run alone.
-	ports map[port]*listener
+	// sockets is for Run alone.
+	sockets map[netip.AddrPort]*listener
 	done  sync.WaitGroup
 }
 
-// port is one to listen on, for one family.
-type port struct {
-	number uint16
-	ipv4   bool
-}
-
-func (p port) network() string {
-	if p.ipv4 {
-		return "tcp4"
-	}
-	return "tcp6"
-}
-
-// listener is a port that is, or should be, listened on.
+// listener is an address and port that is, or should be, listened on.
 type listener struct {
 	name   model.Name
 	server *http.Server // nil while the port cannot be had
@@ -77,7 +66,7 @@ type listener struct {
 }
 
 // New returns a Server that does nothing until Run.
-func New(o Options) *Server { return &Server{opts: o, ports: map[port]*listener{}} }
+func New(o Options) *Server { return &Server{opts: o, sockets: map[netip.AddrPort]*listener{}} }
 
 // Run answers until ctx ends, and returns nil then. It may be called once. A port that cannot
 // be had is named in an event on its Service, is tried again, and keeps no other from
@@ -86,17 +75,17 @@ func (s *Server) Run(ctx context.Context) error {
 	changed := s.opts.Snapshots.Subscribe()
 	defer s.done.Wait()
 	for {
-		complete := true
+		final := true
 		if snap := s.opts.Snapshots.Snapshot(); snap != nil {
-			complete = s.reconcile(ctx, snap)
+			final = s.reconcile(ctx, snap)
 		}
 		var again <-chan time.Time
-		if !complete {
+		if !final {
 			again = time.After(retryEvery)
 		}
 		select {
 		case <-ctx.Done():
-			for _, l := range s.ports {
+			for _, l := range s.sockets {
 				l.close()
 			}
 			return nil
@@ -106,72 +95,84 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 }
 
-// wanted returns which port is whose. Of several Services that want one, which the API
+// wanted returns what is whose. Of several Services that want one port, which the API
 // server does not let happen, the first by name gets it.
-func wanted(s *model.Snapshot) map[port]*model.Service {
-	out := map[port]*model.Service{}
+func wanted(s *model.Snapshot, at *addresses) map[netip.AddrPort]*model.Service {
+	out := map[netip.AddrPort]*model.Service{}
 	for _, svc := range s.Services.All() {
 		if svc.HealthCheckNodePort == 0 || svc.OtherProxy {
 			continue
 		}
-		for _, a := range svc.ClusterIPs {
-			p := port{svc.HealthCheckNodePort, a.Is4()}
-			if other := out[p]; other == nil || svc.Compare(other.Name) < 0 {
-				out[p] = svc
+		for _, ip := range svc.ClusterIPs {
+			for _, a := range at.of(ip.Is4()) {
+				p := netip.AddrPortFrom(a, svc.HealthCheckNodePort)
+				if other := out[p]; other == nil || svc.Compare(other.Name) < 0 {
+					out[p] = svc
+				}
 			}
 		}
 	}
 	return out
 }
 
-// reconcile brings what is listened on into line, and reports whether that is all there should be.
+// reconcile brings what is listened on into line, and reports whether that holds until the
+// next Snapshot.
 func (s *Server) reconcile(ctx context.Context, snap *model.Snapshot) bool {
-	want := wanted(snap)
-	for p, l := range s.ports {
+	at, err := s.addresses(&snap.Node)
+	if err != nil {
+		s.opts.Log.Warn("cannot tell where load balancers may ask for endpoints", "error", err)
+		return false
+	}
+	want := wanted(snap, &at)
+	for p, l := range s.sockets {
 		if svc := want[p]; svc == nil || svc.Name != l.name {
 			l.close()
-			delete(s.ports, p)
+			delete(s.sockets, p)
 		}
 	}
-	complete := true
-	byNumber := func(a, b port) int { return int(a.number) - int(b.number) }
-	for _, p := range slices.SortedFunc(maps.Keys(want), byNumber) {
-		l := s.ports[p]
+	final := !at.some
+	for _, p := range slices.SortedFunc(maps.Keys(want), netip.AddrPort.Compare) {
+		l := s.sockets[p]
 		if l == nil {
 			l = &listener{name: want[p].Name}
-			s.ports[p] = l
+			s.sockets[p] = l
 		}
 		if l.server != nil {
 			continue
 		}
 		if err := s.listen(ctx, p, l); err != nil {
-			complete = false
-			if !l.failed {
-				l.failed = true
-				s.opts.Log.Warn("load balancers cannot ask for a Service's endpoints on this node", "service", l.name.String(), "port", p.number, "error", err)
-				s.opts.Events.ServiceWarning(want[p], ReasonNotServed, fmt.Sprintf("node %s cannot answer at health check port %d: %v", snap.Node.Name, p.number, err))
-			}
+			final = false
+			s.complain(p, l, want[p], snap.Node.Name, err)
 		}
 	}
-	return complete
+	return final
+}
+// complain says, once until it works again, that a port cannot be had.
+func (s *Server) complain(at netip.AddrPort, l *listener, svc *model.Service, node string, err error) {
+	if l.failed {
+		return
+	}
+	l.failed = true
+	s.opts.Log.Warn("load balancers cannot ask for a Service's endpoints on this node", "service", l.name.String(), "at", at.String(), "error", err)
+	s.opts.Events.ServiceWarning(svc, ReasonNotServed, fmt.Sprintf("node %s cannot answer at health check port %d: %v", node, at.Port(), err))
 }
 
-func (s *Server) listen(ctx context.Context, p port, l *listener) error {
-	at := netip.AddrPortFrom(netip.IPv6Unspecified(), p.number)
-	if p.ipv4 {
-		at = netip.AddrPortFrom(netip.IPv4Unspecified(), p.number)
+func (s *Server) listen(ctx context.Context, at netip.AddrPort, l *listener) error {
+	network := "tcp6"
+	if at.Addr().Is4() {
+		network = "tcp4"
 	}
-	socket, err := (&net.ListenConfig{}).Listen(ctx, p.network(), at.String())
+	socket, err := (&net.ListenConfig{}).Listen(ctx, network, at.String())
 	if err != nil {
 		return err
 	}
 	l.failed = false
-	l.server = &http.Server{Handler: s.answer(l.name, p.ipv4), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
+	l.server = &http.Server{Handler: s.answer(l.name, at.Addr().Is4()), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: time.Minute}
 	server := l.server
 	s.done.Go(func() {
 		// Nothing but close ends it.
-		if err := server.Serve(nodePorts{socket, s}); !errors.Is(err, http.ErrServerClosed) {
-			s.opts.Log.Error("a health check port is no longer answered at", "port", p.number, "error", err)
+		if err := server.Serve(socket); !errors.Is(err, http.ErrServerClosed) {
+			s.opts.Log.Error("a health check port is no longer answered at", "at", at.String(), "error", err)
 		}
 	})
 	return nil
@@ -193,25 +194,4 @@ func (s *Server) answer(name model.Name, ipv4 bool) http.Handler {
 		}
 		write(w, name, local, s.opts.Behind() < Late)
 	})
-}
-
-// nodePorts accepts connections to those addresses only that node ports are served at.
-type nodePorts struct {
-	net.Listener
-	server *Server
-}
-
-// Accept is that of a net.Listener.
-func (n nodePorts) Accept() (net.Conn, error) {
-	for {
-		c, err := n.Listener.Accept()
-		if err != nil {
-			return nil, err
-		}
-		at := c.LocalAddr().(*net.TCPAddr).AddrPort().Addr().Unmap()
-		if n.server.opts.At(&n.server.opts.Snapshots.Snapshot().Node, at) {
-			return c, nil
-		}
-		_ = c.Close()
-	}
 }

@@ -2,6 +2,7 @@ package healthcheck
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -11,6 +12,7 @@ import (
 	"net/netip"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -67,7 +69,7 @@ func (c *cluster) setBehind(d time.Duration) {
 	c.behind = d
 }
 
-func start(t *testing.T, at func(*model.Node, netip.Addr) bool) *cluster {
+func start(t *testing.T, at func(*model.Node, bool) []netip.Prefix) *cluster {
 	t.Helper()
 	c := &cluster{changed: make(chan struct{}, 1)}
 	s := New(Options{
@@ -84,7 +86,20 @@ func start(t *testing.T, at func(*model.Node, netip.Addr) bool) *cluster {
 	return c
 }
 
-func everywhere(*model.Node, netip.Addr) bool { return true }
+func everywhere(_ *model.Node, ipv4 bool) []netip.Prefix {
+	if ipv4 {
+		return []netip.Prefix{netip.MustParsePrefix("0.0.0.0/0")}
+	}
+	return []netip.Prefix{netip.MustParsePrefix("::/0")}
+}
+
+// loopback is 127.0.0.0/8, and all of IPv6.
+func loopback(_ *model.Node, ipv4 bool) []netip.Prefix {
+	if ipv4 {
+		return []netip.Prefix{netip.MustParsePrefix("127.0.0.0/8")}
+	}
+	return everywhere(nil, false)
+}
 
 // service has endpoints like "10.0.0.1@node1", with a ! in front if they are not ready.
 func service(name string, port uint16, endpoints ...string) *model.Service {
@@ -197,14 +212,43 @@ func TestPortThatIsTaken(t *testing.T) {
 	}
 }
 
-// TestOtherAddresses are not answered at.
+// TestOtherAddresses are not listened at: who connects is refused, and who listens there is in nobody's way.
 func TestOtherAddresses(t *testing.T) {
-	c := start(t, func(_ *model.Node, a netip.Addr) bool { return a == netip.MustParseAddr("127.0.0.2") })
+	other, err := net.Listen("tcp", "127.0.0.2:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	port := uint16(other.Addr().(*net.TCPAddr).Port)
+	c := start(t, loopback)
+	c.publish(service("web", port, "10.0.0.1@node1"))
+	for _, host := range []string{"127.0.0.1", "::1"} {
+		eventually(t, host+" answers", func() error { _, _, _, err := ask(t, host, port); return err })
+	}
+	if _, _, _, err := ask(t, "127.0.0.3", port); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("an address that the node does not have: %v, want that it is refused", err)
+	}
+	if said := c.warned(); len(said) != 0 {
+		t.Errorf("said %q", said)
+	}
+}
+
+// TestNoAddress serves one family only, and nothing complains about the other.
+func TestNoAddress(t *testing.T) {
+	c := start(t, func(_ *model.Node, ipv4 bool) []netip.Prefix {
+		if ipv4 {
+			return []netip.Prefix{netip.MustParsePrefix("203.0.113.0/24")}
+		}
+		return everywhere(nil, false)
+	})
 	port := freePort(t)
 	c.publish(service("web", port, "10.0.0.1@node1"))
-	eventually(t, "the address answers", func() error { _, _, _, err := ask(t, "127.0.0.2", port); return err })
-	if status, _, _, err := ask(t, "127.0.0.1", port); err == nil {
-		t.Errorf("another address answers with %d", status)
+	eventually(t, "IPv6 answers", func() error { _, _, _, err := ask(t, "::1", port); return err })
+	if _, _, _, err := ask(t, "127.0.0.1", port); !errors.Is(err, syscall.ECONNREFUSED) {
+		t.Errorf("IPv4: %v, want that it is refused", err)
+	}
+	if said := c.warned(); len(said) != 0 {
+		t.Errorf("said %q", said)
 	}
 }
 
