@@ -17,7 +17,7 @@ func (s *Server) allowed(b binding) func(netip.Addr) bool {
 			node = snapshot.Node
 		}
 		// A process of the node asks from the address that it asks at.
-		return client == b.addr.Addr() || isClient(client, node, s.opts.Clients)
+		return client == b.addr.Addr() || isClient(client, node, s.opts.ClientRanges)
 	}
 }
 

@@ -17,18 +17,16 @@ type Rules interface {
 	Progress() <-chan struct{}
 }
 
-const (
-	// rulesPatience is how long a name is held back at most because its rules are not in.
-	rulesPatience = time.Second
-	// maxSeen bounds the Snapshots that are remembered until their rules are in.
-	maxSeen = 64
-)
+// maxSeen bounds the Snapshots that are remembered until their rules are in.
+const maxSeen = 64
 
 // connectable holds back the names of Services with cluster IPs that this node's
 // rules do not know yet: who resolves a name at once connects to its address.
 // Everything else is answered from the newest Snapshot. A name that goes is not held, nor
 // is an endpoint.
 type connectable struct {
+	// patience is how long a name is held back at most.
+	patience time.Duration
 	// base is the newest Snapshot whose rules are known to be in, or the first one.
 	base *model.Snapshot
 	// seen are those after it, in order.
@@ -55,7 +53,7 @@ func (c *connectable) next(newest *model.Snapshot, programmed uint64, now time.T
 			first = now
 		}
 		since[name] = first
-		until := first.Add(rulesPatience)
+		until := first.Add(c.patience)
 		if !now.Before(until) {
 			continue
 		}

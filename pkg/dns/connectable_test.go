@@ -22,7 +22,7 @@ func TestNamesWaitForTheirRules(t *testing.T) {
 	service := func(headless bool, ips ...string) *model.Service {
 		return &model.Service{Name: name, ClusterIPs: parseAddrs(ips...), Headless: headless}
 	}
-	var c connectable
+	c := connectable{patience: time.Second}
 	first := snapshot(model.ServiceMap{})
 	if s, again := c.next(first, 0, begin); s != first || !again.IsZero() {
 		t.Error("the first Snapshot has to be answered from whatever the rules are")
@@ -34,7 +34,7 @@ func TestNamesWaitForTheirRules(t *testing.T) {
 	}
 	added := snapshot(with(model.ServiceMap{}, service(false, "10.96.0.1")))
 	s, again := c.next(added, first.Generation, begin)
-	if got := s.Services.Get(name); got != nil || s.Generation != first.Generation || !again.Equal(begin.Add(rulesPatience)) || c.held != 1 {
+	if got := s.Services.Get(name); got != nil || s.Generation != first.Generation || !again.Equal(begin.Add(c.patience)) || c.held != 1 {
 		t.Errorf("without rules for it: %+v of generation %d until %v", got, s.Generation, again)
 	}
 	if s, again := c.next(added, added.Generation, begin); s != added || !again.IsZero() || c.held != 0 {
@@ -45,7 +45,7 @@ func TestNamesWaitForTheirRules(t *testing.T) {
 	if s, _ := c.next(changed, added.Generation, begin); s.Services.Get(name) != added.Services.Get(name) {
 		t.Error("another address is answered before its rules are in")
 	}
-	if s, _ := c.next(changed, added.Generation, begin.Add(rulesPatience)); s != changed {
+	if s, _ := c.next(changed, added.Generation, begin.Add(c.patience)); s != changed {
 		t.Error("what has waited for long enough still waits")
 	}
 	gone := snapshot(model.ServiceMap{})
@@ -57,7 +57,7 @@ func TestNamesWaitForTheirRules(t *testing.T) {
 // TestRulesThatAreAlwaysBehind answers from what is in by then, however fast the
 // cluster changes.
 func TestRulesThatAreAlwaysBehind(t *testing.T) {
-	var c connectable
+	c := connectable{patience: time.Second}
 	var m model.ServiceMap
 	now := time.Unix(1000, 0)
 	for i := range uint64(500) {

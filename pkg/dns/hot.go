@@ -2,6 +2,7 @@ package dns
 
 import (
 	"encoding/binary"
+	"net/netip"
 	"time"
 
 	"github.com/miekg/dns"
@@ -101,6 +102,14 @@ func (h *hotQuery) find(book *packed.Book) (r *packed.Reply, elsewhere bool) {
 		return nil, true
 	}
 	return book.Find(h.name, h.qtype), false
+}
+
+// isForAll reports whether client gets the reply that all others get to what find has
+// found: to a question for a name that nobody of the cluster has it may be another
+// one, if the client's search list is walked.
+func (s *Server) isForAll(client netip.Addr, qtype uint16, r *packed.Reply, elsewhere bool) bool {
+	missing := elsewhere || r != nil && r.Rcode() == dns.RcodeNameError
+	return !missing || !s.searcher.mayWalk(client, qtype)
 }
 
 // cached appends the reply of an upstream that is known, and returns it with its

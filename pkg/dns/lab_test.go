@@ -325,7 +325,11 @@ func (u *upstream) ServeDNS(w dns.ResponseWriter, r *dns.Msg) {
 		m.Rcode = dns.RcodeServerFailure
 	default:
 		m.Rcode = dns.RcodeNameError
-		add(&m.Ns, "example.org. 60 IN SOA ns.example.org. host.example.org. 1 2 3 4 60")
+		zone := "."
+		if dns.IsSubDomain("example.org.", q.Name) {
+			zone = "example.org."
+		}
+		add(&m.Ns, zone+" 60 IN SOA ns.example.org. host.example.org. 1 2 3 4 60")
 	}
 	_ = w.WriteMsg(m)
 }

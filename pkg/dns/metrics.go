@@ -57,7 +57,7 @@ func newMetrics(r prometheus.Registerer) *metrics {
 		dropped:   prometheus.NewCounterVec(prometheus.CounterOpts(opts("dropped_total", "What came and was not answered.")), []string{"reason"}),
 		tcpConns:  prometheus.NewGauge(prometheus.GaugeOpts(opts("tcp_connections", "TCP connections that are open."))),
 		waiting:   prometheus.NewGauge(prometheus.GaugeOpts(opts("waiting_requests", "Requests that wait for an upstream resolver."))),
-		held:      prometheus.NewGauge(prometheus.GaugeOpts(opts("held_names", "Names of Services whose rules are not in yet, a second at most."))),
+		held:      prometheus.NewGauge(prometheus.GaugeOpts(opts("held_names", "Names of Services that are held back because their rules are not in yet."))),
 		listening: prometheus.NewGaugeVec(prometheus.GaugeOpts(opts("listening", "1 for each address that is listened on, 0 for one that should be.")), []string{"address"}),
 	}
 	m.overShare = m.dropped.WithLabelValues("over its share")

@@ -262,7 +262,7 @@ func TestPodAsksTheNode(t *testing.T) {
 func TestOnlyClientsAreAnswered(t *testing.T) {
 	p := newPod(t)
 	s, snapshots := nodeServer(t)
-	s.opts.Clients = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("192.168.77.2/32")}
+	s.opts.ClientRanges = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("192.168.77.2/32")}
 	snapshots.publish(cluster("10.96.0.10", "fd00:10:96::a"))
 	run(t, s)
 	waitFor(t, "all addresses", func() bool { return len(s.Serving()) == 3 })

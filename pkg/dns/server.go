@@ -47,8 +47,14 @@ type Snapshots interface {
 type Options struct {
 	Snapshots Snapshots
 	// Rules are those that lead to cluster IPs: the name of a Service is answered
-	// once they know its address, or after a second. nil if nobody makes any.
-	Rules Rules
+	// once they know its address, or after AwaitRules. nil if nobody makes any.
+	Rules      Rules
+	AwaitRules time.Duration
+	// Clients, if not nil, makes the server walk the search lists of the pods that it
+	// knows. ResolvConf is then the resolv.conf file that the kubelet of this node adds
+	// the search list of to those of pods.
+	Clients    Clients
+	ResolvConf string
 	// Domain is the cluster's domain, DefaultDomain if empty.
 	Domain string
 	// Service is the Service whose cluster IPs the server answers at, and that the
@@ -64,9 +70,9 @@ type Options struct {
 	// PeerPort is the port on the node's own addresses at which the server answers
 	// in place of other nodes' servers. 0 for none.
 	PeerPort uint16
-	// Clients are the ranges of addresses that are answered, beside the node's own
+	// ClientRanges are the addresses that are answered, beside the node's own
 	// and its pods'. If empty they are the private ones, and those near to the node's.
-	Clients []netip.Prefix
+	ClientRanges []netip.Prefix
 	// TTL of records of the cluster, in whole seconds, up to an hour.
 	TTL time.Duration
 	// Pods is how names of pods are answered.
@@ -84,6 +90,7 @@ type Server struct {
 	log       *slog.Logger
 	book      atomic.Pointer[packed.Book]
 	forwarder *forward.Forwarder
+	searcher  *searcher
 	metrics   *metrics
 	limits    limits
 	// connectable is for Run alone.
@@ -120,12 +127,14 @@ func New(o Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{opts: o, log: o.Log, limits: defaultLimits(), port: 53, unserved: errStopped}
+	s.connectable.patience = o.AwaitRules
 	s.book.Store(packed.New(view, keptBytes))
 	s.forwarder, err = forward.New(forward.Options{
 		Upstreams: o.Upstreams, StubDomains: o.StubDomains, IsSelf: s.isSelf, Registerer: o.Registerer, Log: o.Log})
 	if err != nil {
 		return nil, err
 	}
+	s.searcher = newSearcher(&o)
 	s.metrics = newMetrics(o.Registerer)
 	return s, nil
 }

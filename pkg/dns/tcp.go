@@ -172,7 +172,8 @@ func (c *tcpConn) handle(ctx context.Context, wire []byte, wg *sync.WaitGroup) b
 	if c.allowed && c.hot.parse(wire) {
 		c.hot.asked.Limit = maxTCPSize
 		r, elsewhere := c.hot.find(book)
-		if r != nil && c.hit(book, r, start, len(wire)) || elsewhere && c.cached(start, len(wire)) {
+		if c.server.isForAll(c.client, c.hot.qtype, r, elsewhere) &&
+			(r != nil && c.hit(book, r, start, len(wire)) || elsewhere && c.cached(start, len(wire))) {
 			return true
 		}
 		wanted = r == nil && !elsewhere

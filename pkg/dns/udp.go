@@ -88,7 +88,8 @@ func (u *udpSocket) answer(ctx context.Context, i int, wire []byte, client netip
 	wanted := false
 	if u.hot.parse(wire) && u.allowed(client.Addr().Unmap()) {
 		r, elsewhere := u.hot.find(book)
-		if r != nil && u.hit(book, r, i, len(wire)) || elsewhere && u.cached(i, len(wire)) {
+		if u.server.isForAll(client.Addr().Unmap(), u.hot.qtype, r, elsewhere) &&
+			(r != nil && u.hit(book, r, i, len(wire)) || elsewhere && u.cached(i, len(wire))) {
 			return
 		}
 		wanted = r == nil && !elsewhere

@@ -40,6 +40,7 @@ var rooms = map[string]floor{
 	"pkg/watchcache":                   shell,
 	"pkg/proxy":                        shell,
 	"pkg/proxy/conntrack":              shell,
+	"pkg/proxy/healthcheck":            shell,
 	"pkg/proxy/iptables":               shell,
 	"pkg/proxy/iptables/iptablestest":  shell,
 	"pkg/dns":                          shell,
@@ -72,10 +73,10 @@ var neighbours = map[[2]string]string{
 	{"pkg/controller/readiness", "pkg/controller/work"}:                   "workers that end with the term",
 	{"pkg/controller/readiness", "pkg/controller/term"}:                   "metrics that outlive the term",
 	{"pkg/controller/nodes", "pkg/controller/term"}:                       "metrics that outlive the term",
+	{"pkg/dns/packed", "pkg/dns/records"}:                                 "what answers are made of, and rest on",
 	{"pkg/proxy", "pkg/proxy/iptables"}:                                   "the sync loop runs the programs",
 	{"pkg/proxy", "pkg/proxy/conntrack"}:                                  "the sync loop says which rules are in",
 	{"pkg/dns", "pkg/dns/forward"}:                                        "the server asks upstreams for other names",
-	{"pkg/dns/packed", "pkg/dns/records"}:                                 "what is packed are answers",
 	{"pkg/proxy/iptables/iptablestest", "pkg/proxy/iptables"}:             "the fake stands in for the programs",
 }
 

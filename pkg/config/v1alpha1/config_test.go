@@ -121,6 +121,8 @@ func TestEveryFaultIsNamedWithItsPath(t *testing.T) {
 		{"stub without server", header + "dns: {stubDomains: {corp.example: []}}", "dns.stubDomains[corp.example]: names no server"},
 		{"stub server", header + "dns: {stubDomains: {corp.example: [/etc/resolv.conf]}}", `dns.stubDomains[corp.example][0]: "/etc/resolv.conf"`},
 		{"pods", header + "dns: {pods: all}", `dns.pods: "all"`},
+		{"rules awaited for ever", header + "dns: {awaitRules: 1h}", "dns.awaitRules: 1h0m0s is not between 0s and 10s"},
+		{"resolv.conf of nodes", header + "dns: {searchPath: {enabled: true, resolvConf: ''}}", `dns.searchPath.resolvConf: ""`},
 		{"health", header + "health: {bindAddress: ''}", `health.bindAddress: ""`},
 		{"metrics", header + "metrics: {bindAddress: localhost}", `metrics.bindAddress: "localhost"`},
 	} {

@@ -54,6 +54,8 @@ func Default() *SignpostConfiguration {
 			Upstreams:   []string{"/etc/resolv.conf"},
 			StubDomains: map[string][]string{},
 			Pods:        PodRecordsInsecure,
+			AwaitRules:  seconds(1),
+			SearchPath:  SearchPath{Enabled: false, ResolvConf: "/etc/resolv.conf"},
 		},
 		Peers:   Peers{Enabled: true, Port: 10263},
 		Health:  Health{BindAddress: "0.0.0.0:10256"},

@@ -275,6 +275,22 @@ type DNS struct {
 	// several that fit, the longest counts.
 	StubDomains map[string][]string `json:"stubDomains"`
 	Pods        PodRecords          `json:"pods"`
+	// AwaitRules is how long the name of a Service is held back at most while this
+	// node's rules do not know its cluster IP yet, 0s to 10s. It only applies with
+	// the proxy.
+	AwaitRules metav1.Duration `json:"awaitRules"`
+	SearchPath SearchPath      `json:"searchPath"`
+}
+
+// SearchPath configures whether the search lists of this node's pods are walked by
+// the server, so that a pod asks once for www.example.com and not once for each
+// domain of its list.
+type SearchPath struct {
+	// Enabled makes the node watch its own pods.
+	Enabled bool `json:"enabled"`
+	// ResolvConf is the resolv.conf file that the kubelet has, or a copy of it: its
+	// search list is part of that of pods.
+	ResolvConf string `json:"resolvConf"`
 }
 
 // Peers configures how the daemons of the nodes talk to each other.

@@ -200,6 +200,12 @@ func (v *faults) dns(c *DNS) {
 	if c.Pods != PodRecordsDisabled && c.Pods != PodRecordsInsecure {
 		v.add("dns.pods", "%q is not one of disabled and insecure", c.Pods)
 	}
+	if c.AwaitRules.Duration < 0 || c.AwaitRules.Duration > 10*time.Second {
+		v.add("dns.awaitRules", "%s is not between 0s and 10s", c.AwaitRules.Duration)
+	}
+	if c.SearchPath.Enabled && !strings.HasPrefix(c.SearchPath.ResolvConf, "/") {
+		v.add("dns.searchPath.resolvConf", "%q is not the path of a file", c.SearchPath.ResolvConf)
+	}
 }
 
 // upstream accepts the path of a resolv.conf file, an address, or an address and

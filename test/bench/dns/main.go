@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/signpost-dev/signpost/test/apiserver"
-	"github.com/signpost-dev/signpost/test/bench/host"
 	"github.com/signpost-dev/signpost/test/bench/usage"
+	"github.com/signpost-dev/signpost/test/host"
 	"github.com/signpost-dev/signpost/test/netlab"
 )
 

@@ -266,7 +266,9 @@ func textOf(rr dns.RR) string {
 }
 
 // foreign reports whether a name is the upstream resolver's.
-func foreign(name string) bool { return dns.IsSubDomain(upstreamZone, name) || name == upstreamPointer }
+func foreign(name string) bool {
+	return name == "." || name == upstreamPointer || dns.IsSubDomain(upstreamZone, name)
+}
 
 // text is the form of a reply in testdata/questions.txt.
 func (r reply) text() string {

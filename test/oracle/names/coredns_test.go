@@ -64,7 +64,6 @@ func startCoreDNS(t *testing.T, server *apiserver.Server, pod *netlab.Namespace,
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer log.Close()
 	program, err := apiserver.CoreDNS()
 	if err != nil {
 		t.Fatal(err)
@@ -73,13 +72,17 @@ func startCoreDNS(t *testing.T, server *apiserver.Server, pod *netlab.Namespace,
 	cmd := exec.CommandContext(ctx, program, "-conf", file)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	ended := make(chan error, 1)
+	ended := make(chan struct{})
 	// The kernel sends the death signal when the thread that started the process
 	// ends, so this one stays in Wait.
-	go func() { ended <- pod.Do(cmd.Run) }()
+	go func() {
+		defer close(ended)
+		_ = pod.Do(cmd.Run) // it fails by being killed
+	}()
 	t.Cleanup(func() {
 		cancel()
-		<-ended // that it was killed
+		<-ended
+		_ = log.Close()
 		if text, err := os.ReadFile(log.Name()); t.Failed() && err == nil {
 			t.Logf("the log of CoreDNS:\n%s", text)
 		}

@@ -114,7 +114,10 @@ func differences() []difference {
 		apply: func(w *world, q question, r *reply) bool {
 			labels, _ := labelsOf(q.name)
 			svc := w.serviceOf(labels)
-			if svc == nil || len(labels) != 3 || !strings.HasSuffix(svc.Spec.ExternalName, ".") {
+			if svc == nil || r.rcode == "REFUSED" || !strings.HasSuffix(svc.Spec.ExternalName, ".") {
+				return false
+			}
+			if len(labels) != 3 && !slices.Equal(labels[:len(labels)-3], []string{"_", "_"}) { // which stand for any
 				return false
 			}
 			if _, err := netip.ParseAddr(strings.TrimSuffix(svc.Spec.ExternalName, ".")); err != nil {

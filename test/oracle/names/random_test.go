@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/miekg/dns"
+	"sigs.k8s.io/yaml"
 )
 
 var (
@@ -42,7 +43,7 @@ func TestRandom(t *testing.T) {
 				}
 			}
 			if t.Failed() {
-				t.Fatalf("round %d of seed %d, after %d questions", round+1, *seed, asked)
+				t.Fatalf("round %d of seed %d, after %d questions; the Service:\n%s", round+1, *seed, asked, w.describe(q))
 			}
 		}
 	}
@@ -54,6 +55,24 @@ func TestRandom(t *testing.T) {
 	if cut == 0 {
 		t.Error("no reply was cut to the size of a datagram")
 	}
+}
+
+// describe returns the Service that a question is about and its EndpointSlices.
+func (w *world) describe(q question) string {
+	labels, _ := labelsOf(q.name)
+	svc := w.serviceOf(labels)
+	if svc == nil {
+		return "none"
+	}
+	objects := []any{svc.Spec}
+	for _, slice := range w.slicesOf(keyOf(svc)) {
+		objects = append(objects, slice.Name, slice.Ports, slice.Endpoints)
+	}
+	text, err := yaml.Marshal(objects)
+	if err != nil {
+		return err.Error()
+	}
+	return string(text)
 }
 
 // question makes one about a name that exists or nearly does.

@@ -15,7 +15,8 @@ import (
 )
 
 const (
-	// upstreamZone is the one domain that the upstream resolver of the test knows.
+	// upstreamZone is the one domain that the upstream resolver of the test knows; of
+	// others it says what the root would, that they do not exist.
 	upstreamZone = "upstream.test."
 	// upstreamPointer is the name of an address that is not the cluster's.
 	upstreamPointer = "8.113.0.203.in-addr.arpa."
@@ -27,11 +28,17 @@ func startUpstream(t *testing.T, pod *netlab.Namespace) netip.AddrPort {
 	t.Helper()
 	var packets net.PacketConn
 	var stream net.Listener
+	// Another program may have the TCP port of the number that the kernel chose.
 	listen := func() (err error) {
-		if packets, err = net.ListenPacket("udp", "127.0.0.1:0"); err != nil {
-			return err
+		for range 20 {
+			if packets, err = net.ListenPacket("udp", "127.0.0.1:0"); err != nil {
+				return err
+			}
+			if stream, err = net.Listen("tcp", packets.LocalAddr().String()); err == nil {
+				return nil
+			}
+			_ = packets.Close()
 		}
-		stream, err = net.Listen("tcp", packets.LocalAddr().String())
 		return err
 	}
 	do := func(f func() error) error { return f() }
@@ -102,8 +109,12 @@ func upstreamAnswer(request *dns.Msg) *dns.Msg {
 		}
 	}
 	if len(m.Answer) == 0 {
+		apex := "."
+		if dns.IsSubDomain(upstreamZone, request.Question[0].Name) {
+			apex = upstreamZone
+		}
 		m.Ns = []dns.RR{&dns.SOA{
-			Hdr: dns.RR_Header{Name: upstreamZone, Rrtype: dns.TypeSOA, Class: dns.ClassINET, Ttl: 60},
+			Hdr: dns.RR_Header{Name: apex, Rrtype: dns.TypeSOA, Class: dns.ClassINET, Ttl: 60},
 			Ns:  "ns." + upstreamZone, Mbox: "hostmaster." + upstreamZone,
 			Serial: 1, Refresh: 7200, Retry: 1800, Expire: 86400, Minttl: 60,
 		}}
