@@ -13,7 +13,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/testutil"
 
 	"github.com/signpost-dev/signpost/pkg/dns/records"
 )
@@ -82,7 +81,7 @@ func TestGlibcFindsTheSame(t *testing.T) {
 				found = append(found, name+": "+p.getent(podFile, name))
 			}
 		}
-		return found, testutil.ToFloat64(s.metrics.requests.WithLabelValues("udp"))
+		return found, counted(t, s.metrics.requests, "udp")
 	}
 	plain, before := lookups(false)
 	walked, after := lookups(true)
