@@ -33,7 +33,7 @@ type datagrams struct {
 	read, write func(fd uintptr) bool
 	n           int
 	errno       syscall.Errno
-	// pressed is true while the socket's buffer is at least half full.
+	// pressed is true while the socket's buffer fills.
 	pressed bool
 }
 
@@ -68,7 +68,7 @@ func newDatagrams(conn *net.UDPConn) (*datagrams, error) {
 	}
 	d.read = func(fd uintptr) bool {
 		done := d.call(unix.SYS_RECVMMSG, fd, d.inHeaders[:])
-		d.pressed = d.n == batchLen && halfFull(fd)
+		d.pressed = d.n == batchLen && filling(fd)
 		return done
 	}
 	d.write = func(fd uintptr) bool { return d.call(unix.SYS_SENDMMSG, fd, d.outHeaders[d.sent:d.queued]) }
@@ -107,13 +107,14 @@ func (d *datagrams) receive() error {
 	return nil
 }
 
-// halfFull reports whether at least half of what the kernel will hold for the socket fd
-// has come and was not read.
-func halfFull(fd uintptr) bool {
+// filling reports whether more has come than is read of what the kernel holds for
+// the socket fd. It may count a quarter of what it can hold as held when it is not,
+// so a good part more than that is needed to be sure.
+func filling(fd uintptr) bool {
 	var info [unix.SK_MEMINFO_VARS]uint32
 	size := uint32(unsafe.Sizeof(info))
 	_, _, errno := unix.Syscall6(unix.SYS_GETSOCKOPT, fd, unix.SOL_SOCKET, unix.SO_MEMINFO, uintptr(unsafe.Pointer(&info)), uintptr(unsafe.Pointer(&size)), 0)
-	return errno == 0 && info[unix.SK_MEMINFO_RMEM_ALLOC] >= info[unix.SK_MEMINFO_RCVBUF]/2
+	return errno == 0 && info[unix.SK_MEMINFO_RMEM_ALLOC] >= info[unix.SK_MEMINFO_RCVBUF]/8*3
 }
 
 // request returns what was received, and whether it is whole.

@@ -80,7 +80,7 @@ func (r *readerAt) run(rates map[netip.Addr]int) {
 		n := min(len(r.queue), batchLen)
 		batch := r.queue[:n]
 		r.queue = r.queue[n:]
-		r.pressed = n == batchLen && len(r.queue)+n > simulatedQueue/2
+		r.pressed = n == batchLen && len(r.queue)+n > simulatedQueue*3/8
 		if n == 0 {
 			r.now = r.now.Add(simulatedDrop)
 		}

@@ -22,7 +22,9 @@ type udpSocket struct {
 	meter   *meter
 	*datagrams
 	shares shares
-	hot    hotQuery
+	// queuedFor are the clients of the replies that are queued.
+	queuedFor [batchLen]netip.Addr
+	hot       hotQuery
 	// scratch is for replies that are not sent as they are kept.
 	scratch [4096]byte
 	// now is the time at which what is being handled was begun.
@@ -56,11 +58,21 @@ func (u *udpSocket) serve(ctx context.Context) error {
 	}
 }
 
-// send sends what is queued.
+// send sends what is queued. That is most of the work that hits make.
 func (u *udpSocket) send() {
+	n := u.queued
+	if n == 0 {
+		return
+	}
 	if lost := u.flush(); lost > 0 {
 		u.server.metrics.dropped.WithLabelValues("cannot send").Add(float64(lost))
 	}
+	done := time.Now()
+	each := done.Sub(u.now) / time.Duration(n)
+	for _, client := range u.queuedFor[:n] {
+		u.shares.use(client, each)
+	}
+	u.now = done
 }
 
 // handle answers one request, if its client may have an answer now.
@@ -76,6 +88,7 @@ func (u *udpSocket) handle(ctx context.Context, i int) {
 		u.server.metrics.dropped.WithLabelValues("too long").Inc()
 		return
 	}
+	u.queuedFor[u.queued] = addr
 	u.answer(ctx, i, wire, client)
 	done := time.Now()
 	u.shares.use(addr, done.Sub(u.now))
