@@ -28,6 +28,7 @@ var rooms = map[string]floor{
 	"pkg/model":                        words,
 	"pkg/proxy/ruleset":                words,
 	"pkg/config/v1alpha1":              words,
+	"pkg/api/v1alpha1":                 words,
 	"pkg/watchcache/translate":         pure,
 	"pkg/proxy/render":                 pure,
 	"pkg/dns/records":                  pure,
