@@ -51,6 +51,10 @@ cluster-down: ## Remove the cluster and all that it made
 programs: ## Build the Kubernetes programs that the tests need, once per version
 	$(CLUSTER) programs kube-apiserver kube-controller-manager
 
+.PHONY: bench-proxy
+bench-proxy: packages programs ## Measure what happens to packets beside kube-proxy (about 25 minutes)
+	go run ./test/bench/proxy
+
 .PHONY: bench-controllers
 bench-controllers: packages programs ## Measure the endpoint controllers beside kube-controller-manager's (about 15 minutes)
 	go run ./test/bench/controllers

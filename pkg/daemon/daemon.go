@@ -44,6 +44,11 @@ func Run(ctx context.Context, cfg *v1alpha1.SignpostConfiguration, log *slog.Log
 	if err != nil {
 		return err
 	}
+	if cfg.Proxy.Enabled {
+		if err := proxy.AwaitNoKubeProxy(ctx, proxy.KubeProxyAddress, log); err != nil {
+			return nil // told to stop meanwhile
+		}
+	}
 	// First of all: who cannot have these addresses is not alone on the node.
 	probes, err := health.Listen(ctx, health.Options{
 		Address: cfg.Health.BindAddress, MetricsAddress: cfg.Metrics.BindAddress, Gatherer: registry, Log: log,
@@ -142,6 +147,7 @@ func startProxy(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.Signpo
 		Log:        log,
 		Registerer: registry,
 		Tables:     nil,
+		Flows:      nil,
 		LocalListeners: func(s *model.Snapshot) []netip.AddrPort {
 			if !cfg.DNS.Enabled {
 				return nil

@@ -19,12 +19,19 @@ import (
 const dnsPort = 53
 
 func proxyConfig(cfg *v1alpha1.Proxy) proxy.Config {
+	addresses, primary := cfg.NodePortAddresses, slices.Contains(cfg.NodePortAddresses, v1alpha1.NodePortPrimary)
+	if primary {
+		addresses = nil
+	}
 	return proxy.Config{
 		Backend:            string(cfg.Backend),
 		ClusterCIDRs:       prefixes(cfg.ClusterCIDRs),
+		DetectLocal:        string(cfg.DetectLocal.Mode),
+		DetectInterface:    cfg.DetectLocal.Interface,
 		MasqueradeAll:      cfg.MasqueradeAll,
 		MasqueradeBit:      uint8(cfg.MasqueradeBit),
-		NodePortAddresses:  prefixes(cfg.NodePortAddresses),
+		NodePortAddresses:  prefixes(addresses),
+		NodePortPrimary:    primary,
 		LocalhostNodePorts: cfg.LocalhostNodePorts,
 		SyncPeriod:         cfg.SyncPeriod.Duration,
 	}

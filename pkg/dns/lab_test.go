@@ -267,6 +267,7 @@ func (u *upstream) holdAnswers(tb testing.TB) (release func()) {
 
 func (u *upstream) ServeDNS(w dns.ResponseWriter, r *dns.Msg) {
 	q := r.Question[0]
+	q.Name = dns.CanonicalName(q.Name) // its case is random
 	u.mu.Lock()
 	u.count[q.Name]++
 	hold := u.hold

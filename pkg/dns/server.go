@@ -130,6 +130,9 @@ func New(o Options) (*Server, error) {
 func (s *Server) Run(ctx context.Context) error {
 	s.waiters = waiters{tokens: make(chan struct{}, s.limits.waiting), count: s.metrics.waiting, guard: s.guard}
 	s.conns = connCounter{max: s.limits.tcpConns, maxPerClient: s.limits.tcpConnsPerClient, byClient: map[netip.Addr]int{}}
+	var forwarding sync.WaitGroup
+	forwarding.Go(func() { _ = s.forwarder.Run(ctx) }) // it returns nil when ctx ends
+	defer forwarding.Wait()
 	defer s.waiters.wg.Wait()
 	b := newBindings(s)
 	changes := s.opts.Snapshots.Subscribe()

@@ -229,7 +229,7 @@ func TestTooManyRequestsThatWait(t *testing.T) {
 			wantRecords(t, m, dns.RcodeNameError)
 		})
 	}
-	waitFor(t, "two requests to wait", func() bool { return u.asked("n0.example.org.")+u.asked("n1.example.org.") == 2 })
+	waitFor(t, "two requests to wait", func() bool { return u.asked("n0.example.org.") > 0 && u.asked("n1.example.org.") > 0 })
 	bothWays(t, func(t *testing.T, network string) {
 		m, _ := ask(t, network, addr, request("n2.example.org.", dns.TypeA, 0))
 		wantRecords(t, m, dns.RcodeRefused)

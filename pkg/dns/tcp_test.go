@@ -81,7 +81,7 @@ func TestClientThatSendsNoMore(t *testing.T) {
 	if err := c.Conn.(*net.TCPConn).CloseWrite(); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, "the upstream to be asked", func() bool { return u.asked("www.example.org.") == 1 })
+	waitFor(t, "the upstream to be asked", func() bool { return u.asked("www.example.org.") > 0 })
 	release()
 	wantRecords(t, receive(t, c), dns.RcodeSuccess, "www.example.org. 60 IN A 192.0.2.1")
 	wantClosed(t, c)

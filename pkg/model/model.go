@@ -3,6 +3,7 @@ package model
 import (
 	"net/netip"
 	"strings"
+	"time"
 )
 
 // Name identifies a namespaced object.
@@ -92,6 +93,22 @@ type Service struct {
 	// proxy. It still has names.
 	OtherProxy bool
 	Ports      []ServicePort
+	// ExternalIPs and LoadBalancerIPs are addresses that packets arrive with from
+	// outside, each once. A load balancer that ends connections itself has none
+	// here (KEP-1860).
+	ExternalIPs, LoadBalancerIPs []netip.Addr
+	// SourceRanges say who may use the LoadBalancerIPs, sorted, each once. If there
+	// is none of a family, everybody may.
+	SourceRanges []netip.Prefix
+	// AffinityTimeout is how long, 1 s to 1 day, a client keeps its endpoint after
+	// its last connection; 0 for a Service to which all connections are alike.
+	AffinityTimeout time.Duration
+	// InternalLocal and ExternalLocal are the traffic policies: only endpoints of the node
+	// that a packet arrives at get what goes to the ClusterIPs, or to all others.
+	InternalLocal, ExternalLocal bool
+	// HealthCheckNodePort is where load balancers ask whether this node has
+	// endpoints; 0 for none.
+	HealthCheckNodePort uint16
 	// Groups are the endpoints, grouped as the EndpointSlices have them.
 	Groups []EndpointGroup
 	// Problems says what of the Service could not be used, and why. The rest of
@@ -113,6 +130,9 @@ type ServicePort struct {
 type EndpointGroup struct {
 	Ports     []EndpointPort
 	Endpoints []Endpoint
+	// Triggered is when what led to the last change of the group happened, such
+	// as a pod becoming ready; zero if nobody says so.
+	Triggered time.Time
 }
 
 // EndpointPort is a port that endpoints listen on; by Name and Protocol it
@@ -134,7 +154,13 @@ type Endpoint struct {
 	Hostname string
 	Node     string
 	Zone     string
+	// Hints say for whom the endpoint is meant; nil for all.
+	Hints *Hints
 }
+
+// Hints are the nodes and zones that an endpoint is meant for (KEP-2433,
+// KEP-3015).
+type Hints struct{ Nodes, Zones []string }
 
 // Problem says what is wrong with an object, so that its owner can mend it.
 type Problem struct {
@@ -145,61 +171,3 @@ type Problem struct {
 
 // String returns "field: message".
 func (p Problem) String() string { return p.Field + ": " + p.Message }
-
-// Target is where a packet for a service port can go.
-type Target struct {
-	netip.AddrPort
-	Endpoint *Endpoint
-}
-
-// Targets returns the targets of port in the address family of like, each
-// address and port once: where two groups name the same one, as may be while the
-// endpoints of a Service are being repacked, the one that is not terminating
-// counts. The order is that of the groups.
-func (s *Service) Targets(port ServicePort, like netip.Addr) []Target {
-	var out []Target
-	var seen map[netip.AddrPort]int
-	for gi := range s.Groups {
-		group := &s.Groups[gi]
-		for _, p := range group.Ports {
-			if p.Name != port.Name || p.Protocol != port.Protocol {
-				continue
-			}
-			for ei := range group.Endpoints {
-				e := &group.Endpoints[ei]
-				if e.Addr.Is4() != like.Is4() {
-					continue
-				}
-				if seen == nil {
-					seen = map[netip.AddrPort]int{}
-				}
-				target := Target{netip.AddrPortFrom(e.Addr, p.Port), e}
-				if i, dup := seen[target.AddrPort]; !dup {
-					seen[target.AddrPort] = len(out)
-					out = append(out, target)
-				} else if out[i].Endpoint.Terminating && !e.Terminating {
-					out[i] = target
-				}
-			}
-		}
-	}
-	return out
-}
-
-// Usable returns those of targets that new connections go to: the ready ones
-// or, if there are none, those that still serve while they terminate (KEP-1669).
-func Usable(targets []Target) []Target {
-	var ready, fallback []Target
-	for _, t := range targets {
-		switch {
-		case t.Endpoint.Ready:
-			ready = append(ready, t)
-		case t.Endpoint.Serving && t.Endpoint.Terminating:
-			fallback = append(fallback, t)
-		}
-	}
-	if len(ready) > 0 {
-		return ready
-	}
-	return fallback
-}

@@ -83,18 +83,18 @@ func TestTargetsAndUsable(t *testing.T) {
 	}{
 		{"none", nil, nil, nil},
 		{"ready ones only",
-			[]EndpointGroup{{http, []Endpoint{ep("10.0.0.1", true, true, false), ep("10.0.0.2", false, false, false)}}},
+			[]EndpointGroup{{Ports: http, Endpoints: []Endpoint{ep("10.0.0.1", true, true, false), ep("10.0.0.2", false, false, false)}}},
 			[]string{"10.0.0.1:8080", "10.0.0.2:8080"}, []string{"10.0.0.1:8080"}},
 		{"terminating when none is ready",
-			[]EndpointGroup{{http, []Endpoint{ep("10.0.0.1", false, true, true), ep("10.0.0.2", false, false, true)}}},
+			[]EndpointGroup{{Ports: http, Endpoints: []Endpoint{ep("10.0.0.1", false, true, true), ep("10.0.0.2", false, false, true)}}},
 			[]string{"10.0.0.1:8080", "10.0.0.2:8080"}, []string{"10.0.0.1:8080"}},
 		{"in two groups, the one that stays counts",
-			[]EndpointGroup{{http, []Endpoint{ep("10.0.0.1", false, true, true)}}, {http, []Endpoint{ep("10.0.0.1", true, true, false)}}},
+			[]EndpointGroup{{Ports: http, Endpoints: []Endpoint{ep("10.0.0.1", false, true, true)}}, {Ports: http, Endpoints: []Endpoint{ep("10.0.0.1", true, true, false)}}},
 			[]string{"10.0.0.1:8080"}, []string{"10.0.0.1:8080"}},
 		{"other family, other port name",
 			[]EndpointGroup{
-				{http, []Endpoint{ep("fd00::1", true, true, false)}},
-				{[]EndpointPort{{"other", TCP, 1}}, []Endpoint{ep("10.0.0.9", true, true, false)}}},
+				{Ports: http, Endpoints: []Endpoint{ep("fd00::1", true, true, false)}},
+				{Ports: []EndpointPort{{"other", TCP, 1}}, Endpoints: []Endpoint{ep("10.0.0.9", true, true, false)}}},
 			nil, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

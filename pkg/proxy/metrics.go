@@ -51,7 +51,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		failures:    counter("kubeproxy_sync_proxy_rules_iptables_restore_failures_total", "Number of failed writes."),
 		partialFail: counter("kubeproxy_sync_proxy_rules_iptables_partial_restore_failures_total", "Number of refused writes of changed rules."),
 		quarantined: gauge("signpost_proxy_quarantined_services", "Number of Services that keep their last rules because newer ones are refused."),
-		repairs:     counter("signpost_proxy_repairs_total", "Number of times that rules were found damaged and written anew."),
+		repairs:     counter("signpost_proxy_repairs_total", "Number of times that rules were found damaged, and mended."),
 		programmed:  prometheus.NewGauge(prometheus.GaugeOpts{Name: "signpost_proxy_programmed_generation", Help: "Generation of the last snapshot whose rules are in."}),
 	}
 	for _, c := range []prometheus.Collector{

@@ -66,8 +66,9 @@ func TestRealOneBadService(t *testing.T) {
 			t.Fatal(err)
 		}
 		dir := t.TempDir()
+		// What comes before the line is committed, as by a kernel that refuses it.
 		wrapper := "#!/bin/sh\nin=$(mktemp)\ntrap 'rm -f $in' EXIT\ncat >$in\n" +
-			"if line=$(grep -n 'default/s6:' $in); then echo \"iptables-restore: line ${line%%:*} failed\" >&2; exit 1; fi\n" +
+			"sed -i '/default\\/s6:/s/.*/-A SIGNPOST-SERVICES -m nosuchmatch -j RETURN/' $in\n" +
 			real + " \"$@\" <$in\n"
 		if err := os.WriteFile(filepath.Join(dir, filepath.Base(real)), []byte(wrapper), 0o755); err != nil {
 			t.Fatal(err)

@@ -24,7 +24,7 @@ import (
 // field is a Proxy that runs in the node of a lab, with the real programs.
 type field struct {
 	*netlab.Lab
-	t       *testing.T
+	t       testing.TB
 	backend string
 	source  *source
 	events  *warnings
@@ -36,27 +36,40 @@ type field struct {
 // where one is missing.
 func eachBackend(t *testing.T, f func(t *testing.T, n *field)) {
 	t.Helper()
-	for _, backend := range []string{"nft", "legacy"} {
-		t.Run(backend, func(t *testing.T) {
-			lab, err := netlab.New("client", "a", "b", "c")
-			if err != nil {
-				t.Fatal(err)
-			}
-			n := &field{Lab: lab, t: t, backend: backend, source: &source{}, events: &warnings{}}
-			t.Cleanup(func() {
-				if n.stop != nil {
-					n.stop()
-				}
-				if t.Failed() {
-					t.Logf("rules:\n%s", n.save())
-				}
-				if err := lab.Close(); err != nil {
-					t.Error(err)
-				}
-			})
-			f(t, n)
-		})
+	for _, backend := range backends() {
+		t.Run(backend, func(t *testing.T) { f(t, newField(t, backend)) })
 	}
+}
+
+// eachBackendOf is eachBackend for benchmarks.
+func eachBackendOf(b *testing.B, f func(b *testing.B, n *field)) {
+	b.Helper()
+	for _, backend := range backends() {
+		b.Run(backend, func(b *testing.B) { f(b, newField(b, backend)) })
+	}
+}
+
+func backends() []string { return []string{"nft", "legacy"} }
+
+func newField(tb testing.TB, backend string) *field {
+	tb.Helper()
+	lab, err := netlab.New("client", "a", "b", "c")
+	if err != nil {
+		tb.Fatal(err)
+	}
+	n := &field{Lab: lab, t: tb, backend: backend, source: &source{}, events: &warnings{}}
+	tb.Cleanup(func() {
+		if n.stop != nil {
+			n.stop()
+		}
+		if tb.Failed() {
+			tb.Logf("rules:\n%s", n.save())
+		}
+		if err := lab.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return n
 }
 
 // start runs a Proxy in the node until stop.

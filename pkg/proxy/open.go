@@ -2,46 +2,98 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net/netip"
+	"time"
 
 	"github.com/signpost-dev/signpost/pkg/model"
+	"github.com/signpost-dev/signpost/pkg/proxy/conntrack"
+	"github.com/signpost-dev/signpost/pkg/proxy/conntrack/stale"
 	"github.com/signpost-dev/signpost/pkg/proxy/iptables"
 	"github.com/signpost-dev/signpost/pkg/proxy/render"
 	"github.com/signpost-dev/signpost/pkg/proxy/ruleset"
 )
 
+// begin opens the node's tables. It goes on while somebody else holds them, until
+// ctx ends.
+func (p *Proxy) begin(ctx context.Context) error {
+	for {
+		err := p.open(ctx)
+		if !errors.Is(err, iptables.ErrLocked) {
+			return err
+		}
+		p.log.Warn("cannot begin yet, will try again", "error", err)
+		if !sleep(ctx, lockedPause) {
+			return nil
+		}
+	}
+}
+
+// lockedPause is in addition to what a program waits for the lock.
+const lockedPause = 100 * time.Millisecond
+
 // open finds the node's tables, and what can be done with them.
 func (p *Proxy) open(ctx context.Context) error {
 	tables, cfg := p.opts.Tables, p.opts.Config
+	p.flows = p.opts.Flows
+	if p.flows == nil {
+		p.flows = noFlows{}
+	}
 	if tables == nil {
 		var err error
 		if tables, err = p.openNode(ctx); err != nil {
 			return err
 		}
-		if cfg.LocalhostNodePorts {
-			if err := iptables.RouteLocalnet(); err != nil {
+		if r := cfg.render(render.FullKernel()); r.RoutesLocalhost() {
+			if err := iptables.CanRouteLocalnet(); err != nil {
 				p.log.Warn("node ports are not served at 127.0.0.1", "error", err)
 				cfg.LocalhostNodePorts = false
+			} else {
+				p.routeLocalnet = iptables.RouteLocalnet
+			}
+		}
+		if p.opts.Flows == nil {
+			if err := p.openFlows(ctx, cfg, tables); err != nil {
+				return err
 			}
 		}
 	}
+	var families []*programmer
 	for _, t := range tables {
 		kernel, missing, err := t.Kernel(ctx)
 		if err != nil {
+			if t.Family() == ruleset.IPv6 && !errors.Is(err, iptables.ErrLocked) && ctx.Err() == nil {
+				p.log.Warn("Services have no IPv6 on this node", "error", err)
+				continue
+			}
 			return err
 		}
 		for _, m := range missing {
 			p.log.Warn("iptables cannot do everything", "family", t.Family().String(), "missing", m)
 		}
-		p.families = append(p.families, &programmer{
+		families = append(families, &programmer{
 			family: t.Family(), tables: t, log: p.log, events: p.opts.Events, metrics: p.metrics.of(t.Family()),
-			cfg: cfg.render(kernel), quarantine: map[model.Name]*inmate{}, reported: map[model.Name]string{},
+			cfg: cfg.render(kernel), quarantine: map[model.Name]*inmate{}, reported: map[model.Name]string{}, odd: map[ruleset.Key]oddity{},
 		})
 	}
+	p.families = families
 	return nil
+}
+
+// nameLeftovers says which rules of kube-proxy remain on the node. They do no harm to
+// Services that there are, as Signpost's come first, but to those that are deleted.
+func (p *Proxy) nameLeftovers(ctx context.Context) {
+	found, err := iptables.FindLeftovers(ctx)
+	if err != nil && ctx.Err() == nil {
+		p.log.Warn("cannot look for rules of a former kube-proxy", "error", err)
+	}
+	for _, l := range found {
+		p.log.Warn("a former kube-proxy has left rules, which still take packets of Services that are deleted; remove them with kube-proxy --cleanup",
+			"backend", string(l.Backend), "family", l.Family.String(), "rules", l.Rules)
+	}
 }
 
 // openNode opens the tables of this node. IPv4 has to be there, IPv6 need not.
@@ -55,13 +107,20 @@ func (p *Proxy) openNode(ctx context.Context) ([]Tables, error) {
 	if backend == iptables.Legacy {
 		other = iptables.NFT
 	}
-	p.settled = func(ctx context.Context) error { return iptables.CleanupBackend(ctx, other, p.log) }
-	v4, err := iptables.Open(ctx, backend, ruleset.IPv4)
+	p.settled = func(ctx context.Context) error {
+		p.nameLeftovers(ctx)
+		return iptables.CleanupBackend(ctx, other, p.log)
+	}
+	witness := iptables.NewWitness(backend)
+	v4, err := iptables.Open(ctx, backend, ruleset.IPv4, witness)
 	if err != nil {
 		return nil, err
 	}
 	out := []Tables{v4}
-	v6, err := iptables.Open(ctx, backend, ruleset.IPv6)
+	v6, err := iptables.Open(ctx, backend, ruleset.IPv6, witness)
+	if errors.Is(err, iptables.ErrLocked) {
+		return nil, err
+	}
 	if err != nil {
 		p.log.Warn("Services have no IPv6 on this node", "error", err)
 		return out, nil
@@ -69,10 +128,42 @@ func (p *Proxy) openNode(ctx context.Context) ([]Tables, error) {
 	return append(out, v6), nil
 }
 
+// openFlows opens the table of connections of this node. Without it packets of
+// new connections go where they should, so that the rest goes on.
+func (p *Proxy) openFlows(ctx context.Context, cfg Config, families []Tables) error {
+	var opened []conntrack.Table
+	for _, f := range families {
+		table, err := conntrack.Open(ctx, f.Family())
+		if err != nil {
+			p.log.Warn("stale flows are not cut: UDP clients that never pause go on to reach endpoints that are gone, "+
+				"and TCP clients may wait up to two minutes for one that died in a handshake", "family", f.Family().String(), "error", err)
+			continue
+		}
+		opened = append(opened, table)
+	}
+	if len(opened) == 0 {
+		return nil
+	}
+	var err error
+	p.flows, err = conntrack.New(conntrack.Options{
+		Node:   stale.Node{NodePortAddresses: cfg.NodePortAddresses, LocalhostNodePorts: cfg.LocalhostNodePorts},
+		Tables: opened, Log: p.log, Registerer: p.opts.Registerer,
+	})
+	return err
+}
+
+// noFlows are nobody's.
+type noFlows struct{}
+
+func (noFlows) Programmed(ruleset.Family, *model.Snapshot, *model.ServiceMap) {}
+
+func (noFlows) Run(context.Context) error { return nil }
+
 func (c Config) render(kernel render.Kernel) render.Config {
 	return render.Config{
-		ClusterCIDRs: c.ClusterCIDRs, MasqueradeAll: c.MasqueradeAll, MasqueradeBit: c.MasqueradeBit,
-		NodePortAddresses: c.NodePortAddresses, LocalhostNodePorts: c.LocalhostNodePorts,
+		ClusterCIDRs: c.ClusterCIDRs, DetectLocal: render.Mode(c.DetectLocal), DetectInterface: c.DetectInterface,
+		MasqueradeAll: c.MasqueradeAll, MasqueradeBit: c.MasqueradeBit,
+		NodePortAddresses: c.NodePortAddresses, NodePortPrimary: c.NodePortPrimary, LocalhostNodePorts: c.LocalhostNodePorts,
 		ServiceCIDRs: nil, LocalListeners: nil, Kernel: kernel,
 	}
 }

@@ -30,6 +30,17 @@ type programmer struct {
 	renderer *render.Renderer
 	// base is what the kernel holds; nil if that is not known.
 	base *ruleset.Set
+	// leftSets are IP sets of an earlier run, of which some may still be used.
+	leftSets []string
+	// begun is false until the rules of all Services are in for the first time:
+	// until then base holds those of an earlier run.
+	begun bool
+	// check says when to look for what others did; unseeing: they cannot be seen.
+	check    check
+	unseeing bool
+	// mending: what others damaged is being mended.
+	mending bool
+	odd     map[ruleset.Key]oddity
 	// hooked are the hooks that are in place.
 	hooked []ruleset.Hook
 	// applied are the Services whose rules are in base.
@@ -47,16 +58,16 @@ type programmer struct {
 func (f *programmer) sync(ctx context.Context, snap *model.Snapshot, listeners []netip.AddrPort) (time.Time, error) {
 	start := time.Now()
 	f.follow(snap, listeners)
-	full := f.base == nil
 	target := f.target(&snap.Services, start)
 	changed := target.Diff(&f.applied)
-	if !full && len(changed) == 0 && f.renderer.Set() == f.base && slices.Equal(f.renderer.Hooks(), f.hooked) {
+	if f.begun && len(changed) == 0 && f.renderer.Set() == f.base && slices.Equal(f.renderer.Hooks(), f.hooked) {
 		return f.nextTry(), nil
 	}
+	full := !f.begun
 	err := f.commit(ctx, &target)
-	if isRefusal(err) && f.base != nil {
+	if isRefusal(err) && f.begun && f.base != nil {
 		// Before a Service is blamed: what it builds on may have been removed.
-		if f.audit(ctx); f.base == nil {
+		if damaged, readErr := f.compare(ctx); readErr == nil && damaged {
 			err = f.commit(ctx, &target)
 		}
 	}
@@ -69,6 +80,7 @@ func (f *programmer) sync(ctx context.Context, snap *model.Snapshot, listeners [
 	if err != nil {
 		return time.Time{}, err
 	}
+	f.mended(ctx)
 	f.metrics.synced(f.base, full, time.Since(start))
 	return f.nextTry(), nil
 }
@@ -84,6 +96,8 @@ func (f *programmer) follow(snap *model.Snapshot, listeners []netip.AddrPort) {
 	f.cfg, f.node = cfg, snap.Node
 	f.renderer = render.New(f.family, cfg, snap.Node)
 	f.renderer.Update(&f.applied)
+	// What of them cannot be rendered may be something else now.
+	f.changed = f.applied.Diff(&model.ServiceMap{})
 }
 
 func sameNode(a, b model.Node) bool {
@@ -93,70 +107,78 @@ func sameNode(a, b model.Node) bool {
 // commit makes the kernel hold the rules of services.
 func (f *programmer) commit(ctx context.Context, services *model.ServiceMap) error {
 	set := f.renderer.Update(services)
-	change, err := f.change(ctx, set)
-	if err != nil {
+	if err := f.know(ctx, set); err != nil {
 		return err
 	}
+	if err := f.unhook(ctx); err != nil {
+		return err
+	}
+	change := ruleset.Diff(f.base, set)
 	if !change.Empty() {
-		text := change.Text()
-		if err := f.tables.Restore(ctx, text); err != nil {
-			f.failed(set, change, text, err)
+		if err := f.tables.CreateIPSets(ctx, change.Create); err != nil {
+			return err
+		}
+		if err := f.tables.Restore(ctx, change.Text()); err != nil {
+			f.failed(change, err)
 			return err
 		}
 		f.metrics.wrote(change)
 	}
 	f.base = set
+	if err := f.tables.DestroyIPSets(ctx, append(change.Destroy, f.leftSets...)); err != nil {
+		f.log.Warn("IP sets that are not used any more remain", "family", f.family.String(), "error", err)
+	}
+	f.leftSets = nil
 	return f.ensureHooks(ctx)
 }
 
-// change returns what is to be written so that the kernel holds set.
-func (f *programmer) change(ctx context.Context, set *ruleset.Set) (ruleset.Change, error) {
-	hooks := f.renderer.Hooks()
-	fewer := slices.ContainsFunc(f.hooked, func(h ruleset.Hook) bool { return !slices.Contains(hooks, h) })
-	if f.base != nil && !fewer {
-		return ruleset.Diff(f.base, set), nil
+// know reads what the kernel holds, if that is not known.
+func (f *programmer) know(ctx context.Context, want *ruleset.Set) error {
+	if f.base != nil {
+		return nil
 	}
 	existing, err := f.tables.Existing(ctx)
 	if err != nil {
-		return ruleset.Change{}, err
+		return err
 	}
 	// A chain can only be deleted if nothing leads to it.
-	if err := f.tables.DeleteJumps(ctx, existing.Stale(hooks)); err != nil {
-		return ruleset.Change{}, err
+	if err := f.tables.DeleteJumps(ctx, existing.Stale(f.renderer.Hooks())); err != nil {
+		return err
 	}
-	f.hooked = nil
-	if f.base != nil {
-		return ruleset.Diff(f.base, set), nil
-	}
-	return ruleset.Replace(set, existing.Chains), nil
+	f.base, f.hooked = ruleset.Adopt(&existing.Set, want), existing.Hooked(f.renderer.Hooks())
+	f.leftSets = existing.IPSets
+	return nil
 }
 
-// failed finds out what the kernel holds after a restore from base to set has
-// failed.
-func (f *programmer) failed(set *ruleset.Set, change ruleset.Change, text string, err error) {
+// unhook deletes hooks that are not wanted any more.
+func (f *programmer) unhook(ctx context.Context) error {
+	var gone []ruleset.Jump
+	hooks := f.renderer.Hooks()
+	for _, h := range f.hooked {
+		if !slices.Contains(hooks, h) {
+			gone = append(gone, ruleset.Jump{From: h.Chain, Target: h.Target, Rule: h.Rule()})
+		}
+	}
+	if len(gone) == 0 {
+		return nil
+	}
+	f.hooked = nil
+	return f.tables.DeleteJumps(ctx, gone)
+}
+
+// failed finds out what the kernel holds after change could not be written.
+func (f *programmer) failed(change ruleset.Change, err error) {
 	f.metrics.restoreFailures.Inc()
 	refused, ok := errors.AsType[*iptables.RefusedError](err)
 	switch {
-	case f.base == nil:
 	case ok && refused.Line > 0:
-		f.base = f.base.WithTables(set, ruleset.Committed(text, refused.Line)...)
-	case errors.Is(err, iptables.ErrLocked) && oneTable(change):
-		// Nothing was written. With more than one table it may have been the second
+		f.base = change.After(f.base, refused.Line)
+	case errors.Is(err, iptables.ErrLocked) && len(change.Parts()) == 1:
+		// Nothing was written. With more than one part it may have been the second
 		// one that could not be locked.
 	default:
 		f.base = nil
 	}
-}
-
-func oneTable(c ruleset.Change) bool {
-	tables := map[ruleset.Table]bool{}
-	for _, chain := range c.Write {
-		tables[chain.Table] = true
-	}
-	for _, k := range c.Delete {
-		tables[k.Table] = true
-	}
-	return len(tables) == 1
 }
 
 // ensureHooks comes after the chains are complete, so that no packet enters a
@@ -180,7 +202,7 @@ func (f *programmer) ensureHooks(ctx context.Context) error {
 // accept notes that the rules of services are in. names are those that were
 // tried and differ from before.
 func (f *programmer) accept(services *model.ServiceMap, names []model.Name) {
-	f.applied = *services
+	f.applied, f.begun = *services, true
 	for _, n := range names {
 		if in := f.quarantine[n]; in != nil && in.svc == services.Get(n) {
 			f.release(n)
@@ -210,21 +232,4 @@ func (f *programmer) report() {
 		}
 	}
 	f.changed = nil
-}
-
-// audit forgets what is in the kernel if somebody has damaged it.
-func (f *programmer) audit(ctx context.Context) {
-	if f.base == nil {
-		return // will be written anyway
-	}
-	damage, err := f.tables.Damage(ctx, f.base, f.hooked)
-	if err != nil && ctx.Err() == nil {
-		f.log.Warn("cannot look whether the rules are as they should be", "family", f.family.String(), "error", err)
-	}
-	if damage == "" {
-		return
-	}
-	f.log.Warn("somebody has damaged the rules, writing them anew", "family", f.family.String(), "damage", damage)
-	f.metrics.repairs.Inc()
-	f.base = nil
 }

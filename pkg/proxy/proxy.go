@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/signpost-dev/signpost/pkg/model"
 	"github.com/signpost-dev/signpost/pkg/proxy/render"
@@ -50,16 +51,31 @@ type Tables interface {
 	// Restore applies text as iptables-restore --noflush does. A refusal is a
 	// *iptables.RefusedError, a lock that somebody holds is iptables.ErrLocked.
 	Restore(ctx context.Context, text string) error
+	// CreateIPSets creates those sets that do not exist; what the kernel does not take is a
+	// *iptables.RefusedError. DestroyIPSets destroys those that no rule uses.
+	CreateIPSets(ctx context.Context, names []string) error
+	DestroyIPSets(ctx context.Context, names []string) error
 	// Check returns the error that Restore would, as far as can be known.
 	Check(ctx context.Context, text string) error
-	// Existing returns Signpost's own chains, and what leads to them.
-	Existing(ctx context.Context) (ruleset.Existing, error)
+	// Existing returns Signpost's own chains, and what leads to them, as they are.
+	Existing(ctx context.Context) (*ruleset.Existing, error)
+	// Untouched reports whether surely nobody else has written since Existing. It
+	// is asked all the time. The error says that it cannot be known.
+	Untouched(ctx context.Context) (bool, error)
 	// EnsureHooks inserts missing hooks and returns their number.
 	EnsureHooks(ctx context.Context, hooks []ruleset.Hook) (int, error)
 	// DeleteJumps deletes rules in other people's chains.
 	DeleteJumps(ctx context.Context, jumps []ruleset.Jump) error
-	// Damage says what is not as it should be; "" for nothing.
-	Damage(ctx context.Context, set *ruleset.Set, hooks []ruleset.Hook) (string, error)
+}
+
+// Flows cuts tracked connections that lead to what is no more: a
+// *conntrack.Reconciler, or a fake.
+type Flows interface {
+	// Programmed is called after each pass whose rules are in: those of services, which are
+	// those of snap but for what is in quarantine. It must not block.
+	Programmed(family ruleset.Family, snap *model.Snapshot, services *model.ServiceMap)
+	// Run works until ctx ends.
+	Run(ctx context.Context) error
 }
 
 // Config is the proxy's part of the configuration.
@@ -68,12 +84,15 @@ type Config struct {
 	Backend string
 	// The following have the meaning that they have in render.Config.
 	ClusterCIDRs       []netip.Prefix
+	DetectLocal        string
+	DetectInterface    string
 	MasqueradeAll      bool
 	MasqueradeBit      uint8
 	NodePortAddresses  []netip.Prefix
+	NodePortPrimary    bool
 	LocalhostNodePorts bool
-	// SyncPeriod is how often rules are compared with what they should be.
-	// Changes do not wait for it.
+	// SyncPeriod is how often rules are compared with what they should be without a
+	// sign that others have written to them. Neither changes nor such signs wait for it.
 	SyncPeriod time.Duration
 }
 
@@ -89,6 +108,8 @@ type Options struct {
 	Registerer     prometheus.Registerer
 	// Tables to write to, one per family; nil for those of this node.
 	Tables []Tables
+	// Flows is told what was written; nil for this node's or, with Tables, for none.
+	Flows Flows
 }
 
 // Proxy writes rules.
@@ -99,11 +120,11 @@ type Options struct {
 //     while a write runs go into the next. Between writes there is a pause of half
 //     the time that the last one took, so that no more than two thirds of a core is used
 //     however fast Services change.
-//  2. Each write contains the difference to what was written last and is atomic
-//     per table; nothing reads rules back. The difference is to the last Set that
-//     is known to be in the kernel. If that is not known, at the start or because a
-//     program was killed, everything is written, by the same code: so there is
-//     one path.
+//  2. Each write contains the difference to what the kernel is known to hold, and is
+//     atomic per table; nothing reads rules back on the way. Where that is not known,
+//     at the start or because a program was killed, the rules are read once: so
+//     there is one path, a restart writes what has changed meanwhile, and
+//     damage is mended where it is.
 //  3. No Service can stop the others. If a write is refused, the change is split
 //     until the Services are found without which it is not; those go on with
 //     the rules that they had, if this process wrote any, are named in the log and in an event, and are
@@ -111,21 +132,24 @@ type Options struct {
 //  4. Nothing is written before the caches are complete, as half a cluster's
 //     Services would delete the rules of the other half that an earlier run left.
 //
-// Goals 2 and 3 pull in opposite directions at the start: with nothing known of
-// the kernel, a part of the Services cannot be tried without removing the
-// others. There the splitting only checks (iptables-restore --test) and writes once.
+// Goals 2 and 3 pull in opposite directions at the start: a part of the Services
+// cannot be tried without removing the others that an earlier run has left. There the splitting only checks (iptables-restore --test) and writes once.
 //
 // The families are independent of each other: each has its own tables, renderer
 // and quarantine. All work happens in the goroutine of Run, as processes belong
-// to the network namespace of its thread.
+// to the network namespace of its thread; but for that on tracked connections, which nobody
+// has to wait for.
 type Proxy struct {
 	opts       Options
 	log        *slog.Logger
 	metrics    *metrics
 	families   []*programmer
+	flows      Flows
 	programmed atomic.Uint64
 	// settled is called after a complete write until it succeeds; nil for nothing.
 	settled func(ctx context.Context) error
+	// routeLocalnet is called after the first complete write; nil for nothing.
+	routeLocalnet func() error
 }
 
 // New returns a Proxy that does nothing until Run. The error names the option that is
@@ -156,24 +180,53 @@ func (p *Proxy) Programmed() uint64 { return p.programmed.Load() }
 // Programs are started in the network namespace of the thread that calls.
 func (p *Proxy) Run(ctx context.Context) error {
 	changed := p.opts.Snapshots.Subscribe()
-	if err := p.open(ctx); err != nil {
+	if err := p.begin(ctx); err != nil {
 		return fmt.Errorf("proxy: %w", err)
 	}
-	audit := time.NewTicker(p.opts.Config.SyncPeriod)
-	defer audit.Stop()
+	if ctx.Err() != nil {
+		return nil
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.Go(func() error { return p.flows.Run(ctx) })
+	p.loop(ctx, changed)
+	return group.Wait()
+}
+
+// loop writes what has changed until ctx ends.
+func (p *Proxy) loop(ctx context.Context, changed <-chan struct{}) {
+	patrol := time.NewTicker(min(watchPeriod, p.opts.Config.SyncPeriod))
+	defer patrol.Stop()
 	retry := newRetry()
 	for {
 		pause := p.pass(ctx, retry)
 		if !sleep(ctx, pause) {
-			return nil
+			return
 		}
+		if !p.wait(ctx, changed, retry.timer.C, patrol.C) {
+			return
+		}
+	}
+}
+
+// wait returns when there is something to do; false when ctx ends. Meanwhile it looks whether others
+// damage the rules.
+func (p *Proxy) wait(ctx context.Context, changed <-chan struct{}, retry, patrol <-chan time.Time) bool {
+	for {
 		select {
 		case <-ctx.Done():
-			return nil
+			return false
 		case <-changed:
-		case <-retry.timer.C:
-		case <-audit.C:
-			p.audit(ctx)
+			return true
+		case <-retry:
+			return true
+		case <-patrol:
+			damaged := false
+			for _, f := range p.families {
+				damaged = f.patrol(ctx, p.opts.Config.SyncPeriod) || damaged
+			}
+			if damaged {
+				return true
+			}
 		}
 	}
 }
@@ -194,7 +247,9 @@ func (p *Proxy) pass(ctx context.Context, retry *retry) time.Duration {
 	failed := false
 	for _, f := range p.families {
 		again, err := f.sync(ctx, snap, listeners)
-		if err != nil && ctx.Err() == nil {
+		if err == nil {
+			p.flows.Programmed(f.family, snap, &f.applied)
+		} else if ctx.Err() == nil {
 			failed = true
 			p.log.Error("rules not written, will try again", "family", f.family.String(), "error", err)
 		}
@@ -202,12 +257,24 @@ func (p *Proxy) pass(ctx context.Context, retry *retry) time.Duration {
 		f.report()
 	}
 	if !failed {
+		p.openLocalhost()
 		p.settle(ctx)
 		p.programmed.Store(snap.Generation)
 		p.metrics.programmed.Set(float64(snap.Generation))
 	}
 	retry.after(failed, next)
 	return time.Since(start) / 2
+}
+
+// openLocalhost lets the kernel route what the rules that are in by now guard.
+func (p *Proxy) openLocalhost() {
+	if p.routeLocalnet == nil {
+		return
+	}
+	if err := p.routeLocalnet(); err != nil {
+		p.log.Warn("node ports are not served at 127.0.0.1", "error", err)
+	}
+	p.routeLocalnet = nil
 }
 
 // settle removes what an earlier run has left in places that are not used any
@@ -221,14 +288,6 @@ func (p *Proxy) settle(ctx context.Context) {
 		return
 	}
 	p.settled = nil
-}
-
-// audit looks whether somebody has damaged the rules. The pass that follows
-// mends them.
-func (p *Proxy) audit(ctx context.Context) {
-	for _, f := range p.families {
-		f.audit(ctx)
-	}
 }
 
 func earlier(a, b time.Time) time.Time {

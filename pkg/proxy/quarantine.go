@@ -72,14 +72,17 @@ func (f *programmer) isolate(ctx context.Context, target *model.ServiceMap, name
 	s := search{want: target, good: f.applied, culprits: map[model.Name]error{}}
 	commit := func(services *model.ServiceMap) error { return f.commit(ctx, services) }
 	s.try = commit
-	if f.base == nil && !f.restored(ctx) {
-		s.try = func(services *model.ServiceMap) error { return f.check(ctx, services) }
+	// A part of the Services cannot be tried where that takes away the others: before
+	// all are in for the first time, or if the kernel cannot be brought back.
+	blind := !f.begun || f.base == nil && commit(&f.applied) != nil
+	if blind {
+		s.try = func(services *model.ServiceMap) error { return f.tryOut(ctx, services) }
 	}
 	if err := s.split(names); err != nil {
 		return err
 	}
 	err := commit(&s.good)
-	if isRefusal(err) && f.base == nil {
+	if isRefusal(err) && blind {
 		// The check had nothing against it but the kernel has. There is no way
 		// left but to begin with nothing and add.
 		s.good, s.try, s.culprits = model.ServiceMap{}, commit, map[model.Name]error{}
@@ -101,16 +104,13 @@ func (f *programmer) isolate(ctx context.Context, target *model.ServiceMap, name
 	return nil
 }
 
-// restored writes what was accepted before, in full, so that the kernel is known
-// again and parts can be tried without taking anything away. At the start there
-// is nothing that was accepted.
-func (f *programmer) restored(ctx context.Context) bool {
-	return f.applied.Len() > 0 && f.commit(ctx, &f.applied) == nil
-}
-
-// check returns whether the rules of services would be accepted.
-func (f *programmer) check(ctx context.Context, services *model.ServiceMap) error {
-	return f.tables.Check(ctx, ruleset.Replace(f.renderer.Update(services), nil).Text())
+// tryOut returns whether the rules of services would be accepted.
+func (f *programmer) tryOut(ctx context.Context, services *model.ServiceMap) error {
+	change := ruleset.Replace(f.renderer.Update(services), nil)
+	if err := f.tables.CreateIPSets(ctx, change.Create); err != nil {
+		return err
+	}
+	return f.tables.Check(ctx, change.Text())
 }
 
 func isRefusal(err error) bool {

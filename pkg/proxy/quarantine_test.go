@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -176,13 +177,21 @@ func TestNobodyLosesRulesToACulprit(t *testing.T) {
 func TestDamageIsNotBlamedOnServices(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
-		r.source.publish(service(1, "10.0.2.1"))
+		var many []string // so many that they get a chain, to which what is above them leads
+		for i := range 20 {
+			many = append(many, fmt.Sprint("10.0.3.", i))
+		}
+		r.source.publish(service(1, many...))
 		defer r.run(t)()
+		all := r.goesTo(1)
 		r.tables.Flush(ruleset.NAT)
 		r.source.publish(service(2, "10.0.2.2"))
 		synctest.Wait()
-		if r.goesTo(1) != to("10.0.2.1") || r.goesTo(2) != to("10.0.2.2") || len(r.events.list) != 0 {
+		if r.goesTo(1) != all || r.goesTo(2) != to("10.0.2.2") || len(r.events.list) != 0 {
 			t.Errorf("s2: %s, events %v\n%s", r.goesTo(2), r.events.list, r.log)
+		}
+		if !strings.Contains(r.log.String(), "somebody has damaged the rules") {
+			t.Errorf("the damage was not met:\n%s", r.log)
 		}
 	})
 }
@@ -219,20 +228,29 @@ func refuse(what string) func(string) string {
 // TestHalfWritten checks that a write that is refused after its first table does
 // not leave the two tables apart: the first one is known to be written.
 func TestHalfWritten(t *testing.T) {
+	second := func() *model.Service {
+		svc := service(2, "10.0.2.2")
+		svc.LoadBalancerIPs = []netip.Addr{netip.MustParseAddr("203.0.113.2")}
+		svc.SourceRanges = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24")}
+		return svc
+	}
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t)
 		r.source.publish(service(1, "10.0.2.1"))
 		defer r.run(t)()
-		r.tables.Refuse = refuse("s2:http without endpoints") // in table filter, which comes after nat
-		r.source.publish(service(2, "10.0.2.2"))
+		r.tables.Refuse = refuse("s2:http source ranges") // in nat, after filter has what drops the others
+		r.source.publish(second())
 		synctest.Wait()
-		if got := r.goesTo(2); got != fmt.Sprintf(untouched, 2) {
-			t.Errorf("a quarantined new Service has rules: %s", got)
+		if text := r.tables.Restores[len(r.tables.Restores)-1]; !strings.Contains(text, "*filter") || strings.Contains(text, "*nat") {
+			t.Errorf("what was written before the refusal is not taken back by\n%s", text)
+		}
+		if strings.Contains(r.tables.Dump(), "203.0.113.2") || r.goesTo(2) != fmt.Sprintf(untouched, 2) {
+			t.Errorf("a quarantined new Service has rules:\n%s", r.tables.Dump())
 		}
 		r.tables.Refuse = nil
 		r.after(time.Minute)
 		fresh := newRig(t)
-		fresh.source.publish(service(1, "10.0.2.1"), service(2, "10.0.2.2"))
+		fresh.source.publish(service(1, "10.0.2.1"), second())
 		fresh.run(t)()
 		if diff := cmp.Diff(fresh.tables.Dump(), r.tables.Dump()); diff != "" {
 			t.Errorf("(-fresh +after refusals):\n%s", diff)

@@ -117,8 +117,13 @@ type slow struct {
 	wrote func()
 	// blind finds nothing to refuse in a check.
 	blind bool
-	// hookless is what the insertion of hooks fails with.
-	hookless error
+	// hookless is what the insertion of hooks fails with, unseeing what Untouched does.
+	hookless, unseeing error
+	// reads is how long it takes to read the rules, read how often they were read.
+	reads time.Duration
+	read  int
+	// lists, if set, is how the program lists what there is.
+	lists func(*ruleset.Set) *ruleset.Set
 }
 
 func (s *slow) EnsureHooks(ctx context.Context, hooks []ruleset.Hook) (int, error) {
@@ -153,16 +158,25 @@ func (s *slow) Restore(ctx context.Context, text string) error {
 	return err
 }
 
-func (s *slow) Existing(ctx context.Context) (ruleset.Existing, error) {
+func (s *slow) Existing(ctx context.Context) (*ruleset.Existing, error) {
+	time.Sleep(s.reads)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.Fake.Existing(ctx)
+	s.read++
+	existing, err := s.Fake.Existing(ctx)
+	if err == nil && s.lists != nil {
+		existing.Set = *s.lists(&existing.Set)
+	}
+	return existing, err
 }
 
-func (s *slow) Damage(ctx context.Context, set *ruleset.Set, hooks []ruleset.Hook) (string, error) {
+func (s *slow) Untouched(ctx context.Context) (bool, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.Fake.Damage(ctx, set, hooks)
+	if s.unseeing != nil {
+		return false, s.unseeing
+	}
+	return s.Fake.Untouched(ctx)
 }
 
 // rig is a Proxy over a fake.

@@ -55,6 +55,8 @@ type Cache struct {
 	// relist and contained know which versions of EndpointSlices the Snapshots have.
 	relist    relist
 	contained contained
+	// memo is of the goroutine of Run.
+	memo translate.Memo
 
 	mu          sync.Mutex
 	subscribers []chan struct{}
@@ -310,6 +312,7 @@ func (c *Cache) service(ctx context.Context, name model.Name) (*model.Service, e
 	svc := &corev1.Service{}
 	found, err := c.get(ctx, client.ObjectKey{Namespace: name.Namespace, Name: name.Name}, svc)
 	if err != nil || !found {
+		c.memo.Forget(name)
 		return nil, err
 	}
 	var list discoveryv1.EndpointSliceList
@@ -321,7 +324,7 @@ func (c *Cache) service(ctx context.Context, name model.Name) (*model.Service, e
 	for i := range list.Items {
 		endpointSlices[i] = &list.Items[i]
 	}
-	return translate.Service(svc, endpointSlices), nil
+	return c.memo.Service(svc, endpointSlices), nil
 }
 
 func (c *Cache) get(ctx context.Context, key client.ObjectKey, into client.Object) (found bool, err error) {

@@ -3,6 +3,7 @@ package watchcache
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"time"
 
 	coordinationv1 "k8s.io/api/coordination/v1"
@@ -71,7 +72,7 @@ func newCache(cfg *rest.Config, httpClient *http.Client, newInformer newInformer
 		Scheme:                      scheme.Scheme,
 		Mapper:                      Mapper(),
 		ReaderFailOnMissingInformer: true,
-		DefaultTransform:            strip,
+		DefaultTransform:            Strip,
 		ByObject:                    kinds,
 		NewInformer:                 newInformer,
 	})
@@ -81,14 +82,22 @@ func newCache(cfg *rest.Config, httpClient *http.Client, newInformer newInformer
 	return c, nil
 }
 
-// strip drops what nobody here reads and what is large: the record of who set
-// which field, and kubectl's copy of the whole object.
-func strip(in any) (any, error) {
+// Strip drops what nobody here reads and what is large: the record of who set
+// which field, and kubectl's copy of the whole object. The record stays where
+// somebody has applied something to the object (kubectl apply --server-side), for
+// who writes to it must know that.
+func Strip(in any) (any, error) {
 	if o, err := meta.Accessor(in); err == nil {
-		o.SetManagedFields(nil)
+		if !slices.ContainsFunc(o.GetManagedFields(), isApplied) {
+			o.SetManagedFields(nil)
+		}
 		delete(o.GetAnnotations(), corev1.LastAppliedConfigAnnotation)
 	}
 	return in, nil
+}
+
+func isApplied(m metav1.ManagedFieldsEntry) bool {
+	return m.Operation == metav1.ManagedFieldsOperationApply
 }
 
 func nameOnly(in any) (any, error) {

@@ -24,14 +24,11 @@ const advice = "run `make packages programs`, which installs etcd and builds the
 // findPrograms looks where hack/cluster puts what it builds, and for etcd in the
 // PATH.
 func findPrograms() (programs, error) {
-	dir, err := builtPrograms()
+	server, err := StockProgram("kube-apiserver")
 	if err != nil {
-		return programs{}, fmt.Errorf("find the programs to test with: %w", err)
+		return programs{}, err
 	}
-	p := programs{apiserver: filepath.Join(dir, "kube-apiserver")}
-	if _, err := os.Stat(p.apiserver); err != nil {
-		return programs{}, fmt.Errorf("%s is missing: %s", p.apiserver, advice)
-	}
+	p := programs{apiserver: server}
 	if p.etcd, err = exec.LookPath("etcd"); err != nil && !errors.Is(err, exec.ErrDot) {
 		return programs{}, fmt.Errorf("etcd is missing: %s", advice)
 	}

@@ -48,9 +48,9 @@ func (s *Server) StartStock(controllers ...string) (*Program, error) {
 // StartStockWith starts it with flags of the caller's choice, and its defaults.
 // It has no Lease, unless a flag says otherwise.
 func (s *Server) StartStockWith(flags []string, controllers ...string) (*Program, error) {
-	program := filepath.Join(filepath.Dir(s.programs.apiserver), "kube-controller-manager")
-	if _, err := os.Stat(program); err != nil {
-		return nil, fmt.Errorf("%s is missing: %s", program, advice)
+	program, err := StockProgram("kube-controller-manager")
+	if err != nil {
+		return nil, err
 	}
 	ports, err := freePorts(1)
 	if err != nil {
@@ -60,6 +60,20 @@ func (s *Server) StartStockWith(flags []string, controllers ...string) (*Program
 		"--leader-elect=false", "--controllers=" + strings.Join(controllers, ","),
 		"--bind-address=127.0.0.1", fmt.Sprintf("--secure-port=%d", ports[0]), "--cert-dir=" + filepath.Join(s.dir, "stock"),
 	}, flags...)...)
+}
+
+// StockProgram returns the path of one of Kubernetes' own programs, as hack/cluster
+// builds them.
+func StockProgram(name string) (string, error) {
+	dir, err := builtPrograms()
+	if err != nil {
+		return "", fmt.Errorf("find %s: %w", name, err)
+	}
+	program := filepath.Join(dir, name)
+	if _, err := os.Stat(program); err != nil {
+		return "", fmt.Errorf("%s is missing: %s", program, advice)
+	}
+	return program, nil
 }
 
 // WriteKubeconfig writes a kubeconfig for the server's administrator.

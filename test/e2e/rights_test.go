@@ -32,7 +32,7 @@ func TestRights(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, namespace := range []string{"kube-system", "default"} {
+	for _, namespace := range []string{"kube-system", "kube-node-lease", "default"} {
 		review, err := client.AuthorizationV1().SelfSubjectRulesReviews().Create(t.Context(),
 			&authorizationv1.SelfSubjectRulesReview{Spec: authorizationv1.SelfSubjectRulesReviewSpec{Namespace: namespace}}, metav1.CreateOptions{})
 		if err != nil {
@@ -44,12 +44,13 @@ func TestRights(t *testing.T) {
 	}
 }
 
-// want returns the rights that hold in a namespace: those of a Role do in
-// kube-system only.
+// want returns the rights that hold in a namespace: those of a Role do in its own
+// only.
 func want(namespace string) []string {
+	within := map[string]string{"signpost-leader-election": "kube-system", "signpost-leader-nodes": "kube-node-lease"}
 	var out []string
 	for _, r := range config.Rights() {
-		if r.Role == "signpost-leader-election" && namespace != "kube-system" {
+		if only, role := within[r.Role]; role && only != namespace {
 			continue
 		}
 		for _, v := range r.Verbs {

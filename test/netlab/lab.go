@@ -50,7 +50,7 @@ func (l *Lab) build(pods []string) error {
 		return err
 	}
 	for name, value := range map[string]string{
-		"ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1", "ipv4/conf/all/route_localnet": "1",
+		"ipv4/ip_forward": "1", "ipv6/conf/all/forwarding": "1",
 		"ipv4/conf/all/rp_filter": "0", "ipv4/conf/default/rp_filter": "0",
 		// A packet that came from outside and would go out there again must not cause redirects: the
 		// kernel counts them against its limit of ICMP errors, and sends no error then.

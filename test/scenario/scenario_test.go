@@ -14,6 +14,7 @@ import (
 	"github.com/miekg/dns"
 	"golang.org/x/tools/txtar"
 
+	"github.com/signpost-dev/signpost/pkg/config/v1alpha1"
 	"github.com/signpost-dev/signpost/pkg/dns/records"
 	"github.com/signpost-dev/signpost/pkg/model"
 	"github.com/signpost-dev/signpost/pkg/proxy/iptables/iptablestest"
@@ -42,9 +43,16 @@ func runFile(t *testing.T, path string) {
 	if len(archive.Files) == 0 || archive.Files[0].Name != "cluster.yaml" {
 		t.Fatal("the first section is not cluster.yaml")
 	}
-	s := newScene(t, readCluster(t, archive.Files[0].Data).snapshot(t))
-	for i := range archive.Files[1:] {
-		section := &archive.Files[i+1]
+	sections := archive.Files[1:]
+	cfg := v1alpha1.Default().Proxy
+	cfg.ClusterCIDRs = []string{"10.244.0.0/16", "fd00:244::/32"}
+	if len(sections) > 0 && sections[0].Name == "config.yaml" {
+		cfg = readConfig(t, sections[0].Data)
+		sections = sections[1:]
+	}
+	s := newScene(t, readCluster(t, archive.Files[0].Data).snapshot(t), &cfg)
+	for i := range sections {
+		section := &sections[i]
 		got := s.answer(t, section.Name, string(section.Data))
 		if *update {
 			section.Data = []byte(got)
@@ -67,16 +75,43 @@ type scene struct {
 	names    *records.View
 }
 
-func newScene(t *testing.T, snapshot *model.Snapshot) *scene {
+// readConfig reads the proxy's part of a configuration file.
+func readConfig(t *testing.T, data []byte) v1alpha1.Proxy {
 	t.Helper()
-	s := &scene{snapshot: snapshot, rules: map[ruleset.Family]render.Result{}, fakes: map[ruleset.Family]*iptablestest.Fake{}}
-	cfg := render.Config{
-		ClusterCIDRs:       []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("fd00:244::/48")},
+	cfg, err := v1alpha1.Parse(slices.Concat([]byte("apiVersion: config.signpost.dev/v1alpha1\nkind: SignpostConfiguration\n"), data))
+	if err != nil {
+		t.Fatalf("config.yaml: %v", err)
+	}
+	return cfg.Proxy
+}
+
+func renderConfig(cfg *v1alpha1.Proxy, snapshot *model.Snapshot) render.Config {
+	out := render.Config{
+		DetectLocal:        render.Mode(cfg.DetectLocal.Mode),
+		DetectInterface:    cfg.DetectLocal.Interface,
 		ServiceCIDRs:       snapshot.ServiceCIDRs,
-		MasqueradeBit:      14,
-		LocalhostNodePorts: true,
+		MasqueradeAll:      cfg.MasqueradeAll,
+		MasqueradeBit:      uint8(cfg.MasqueradeBit),
+		LocalhostNodePorts: cfg.LocalhostNodePorts,
 		Kernel:             render.FullKernel(),
 	}
+	for _, c := range cfg.ClusterCIDRs {
+		out.ClusterCIDRs = append(out.ClusterCIDRs, netip.MustParsePrefix(c))
+	}
+	for _, a := range cfg.NodePortAddresses {
+		if a == v1alpha1.NodePortPrimary {
+			out.NodePortPrimary = true
+			continue
+		}
+		out.NodePortAddresses = append(out.NodePortAddresses, netip.MustParsePrefix(a))
+	}
+	return out
+}
+
+func newScene(t *testing.T, snapshot *model.Snapshot, proxy *v1alpha1.Proxy) *scene {
+	t.Helper()
+	s := &scene{snapshot: snapshot, rules: map[ruleset.Family]render.Result{}, fakes: map[ruleset.Family]*iptablestest.Fake{}}
+	cfg := renderConfig(proxy, snapshot)
 	for _, family := range []ruleset.Family{ruleset.IPv4, ruleset.IPv6} {
 		result := render.Render(family, cfg, snapshot.Node, &snapshot.Services)
 		fake := iptablestest.New(family)
@@ -144,7 +179,7 @@ func (s *scene) trace(t *testing.T, question string) string {
 	t.Helper()
 	from := map[string]iptablestest.Origin{"pod": iptablestest.Pod, "outside": iptablestest.Outside, "node": iptablestest.Node}
 	fields := strings.Fields(question)
-	if len(fields) != 4 {
+	if len(fields) < 4 {
 		t.Fatalf("packets: %q is not FROM PROTOCOL SOURCE DESTINATION", question)
 	}
 	origin, ok := from[fields[0]]
@@ -157,7 +192,25 @@ func (s *scene) trace(t *testing.T, question string) string {
 	if dst.Addr().Is6() {
 		family = ruleset.IPv6
 	}
-	return s.fakes[family].Trace(iptablestest.Packet{From: origin, Proto: fields[1], Src: src, Dst: dst}).String()
+	packet, fake := iptablestest.Packet{From: origin, Proto: fields[1], Src: src, Dst: dst}, s.fakes[family]
+	outcomes := fake.Trace
+	for _, word := range fields[4:] {
+		key, value, _ := strings.Cut(word, "=")
+		switch key {
+		case "in":
+			packet.In = value
+		case "state":
+			packet.State = iptablestest.State(value)
+		case "twice":
+			outcomes = func(p iptablestest.Packet) iptablestest.Outcomes {
+				fake.Remember(p, fake.Trace(p)[0])
+				return fake.Trace(p)
+			}
+		default:
+			t.Fatalf("packets: %q is none of in=, state= and twice", word)
+		}
+	}
+	return outcomes(packet).String()
 }
 
 func (s *scene) resolve(t *testing.T, question string) string {

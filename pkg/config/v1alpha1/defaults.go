@@ -38,6 +38,7 @@ func Default() *SignpostConfiguration {
 			Enabled:            true,
 			Backend:            BackendAuto,
 			ClusterCIDRs:       []string{},
+			DetectLocal:        DetectLocal{Mode: DetectAuto},
 			MasqueradeBit:      14,
 			NodePortAddresses:  []string{},
 			LocalhostNodePorts: true,

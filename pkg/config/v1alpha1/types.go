@@ -199,6 +199,34 @@ const (
 	BackendLegacy Backend = "legacy"
 )
 
+// DetectLocalMode is a way to tell packets of pods from others.
+type DetectLocalMode string
+
+// The modes, in kube-proxy's words.
+const (
+	// DetectAuto is ClusterCIDR if there are clusterCIDRs of the family, else NodeCIDR if
+	// the node has such a range, else None.
+	DetectAuto                DetectLocalMode = "auto"
+	DetectClusterCIDR         DetectLocalMode = "ClusterCIDR"
+	DetectNodeCIDR            DetectLocalMode = "NodeCIDR"
+	DetectBridgeInterface     DetectLocalMode = "BridgeInterface"
+	DetectInterfaceNamePrefix DetectLocalMode = "InterfaceNamePrefix"
+	DetectNone                DetectLocalMode = "None"
+)
+
+// DetectLocal says how packets of pods are told from others: others to a
+// ClusterIP are masqueraded, and pods take a short cut past the external
+// traffic policy Local.
+type DetectLocal struct {
+	Mode DetectLocalMode `json:"mode"`
+	// Interface is the name of the pods' bridge, or what the names of the pods'
+	// interfaces on the node start with, for the modes that go by it.
+	Interface string `json:"interface"`
+}
+
+// NodePortPrimary among the NodePortAddresses is the node's first address of each family.
+const NodePortPrimary = "primary"
+
 // Proxy configures the programming of packets.
 type Proxy struct {
 	Enabled bool `json:"enabled"`
@@ -207,18 +235,20 @@ type Proxy struct {
 	// ClusterCIDRs are the ranges of all pods. Traffic
 	// to a ClusterIP from elsewhere is masqueraded. Default: from outside of
 	// the node's own pod CIDRs, if it has any.
-	ClusterCIDRs  []string `json:"clusterCIDRs"`
-	MasqueradeAll bool     `json:"masqueradeAll"`
+	ClusterCIDRs  []string    `json:"clusterCIDRs"`
+	DetectLocal   DetectLocal `json:"detectLocal"`
+	MasqueradeAll bool        `json:"masqueradeAll"`
 	// MasqueradeBit is the bit of the packet mark, 0 to 31, that asks for
 	// masquerading.
 	MasqueradeBit int `json:"masqueradeBit"`
 	// NodePortAddresses are the ranges of node addresses that answer at node
-	// ports. Default: all.
+	// ports, or only "primary". Default: all.
 	NodePortAddresses []string `json:"nodePortAddresses"`
 	// LocalhostNodePorts lets 127.0.0.1 answer at node ports, IPv4 only.
 	LocalhostNodePorts bool `json:"localhostNodePorts"`
-	// SyncPeriod is how often the rules are checked against what they should
-	// be. Changes are applied at once.
+	// SyncPeriod is how often the rules are compared with what they should be
+	// without a sign that somebody else has written to them. Where there is one, it is
+	// seen within a second. Changes of Services are applied at once.
 	SyncPeriod metav1.Duration `json:"syncPeriod"`
 }
 
@@ -247,9 +277,11 @@ type DNS struct {
 	PeerPort int             `json:"peerPort"`
 	TTL      metav1.Duration `json:"ttl"`
 	// Upstreams are resolv.conf files or host[:port] of servers for all other
-	// names.
+	// names, in the order in which they are asked. A host is an IP address. Files
+	// are read again when they change.
 	Upstreams []string `json:"upstreams"`
-	// StubDomains maps a domain to the servers, host[:port], for names in it.
+	// StubDomains maps a domain to the servers, host[:port], for names in it. Of
+	// several that fit, the longest counts.
 	StubDomains map[string][]string `json:"stubDomains"`
 	Pods        PodRecords          `json:"pods"`
 }

@@ -122,7 +122,42 @@ func (v *faults) proxy(c *Proxy) {
 	v.between("proxy.masqueradeBit", c.MasqueradeBit, 0, 31)
 	v.positive("proxy.syncPeriod", c.SyncPeriod)
 	v.prefixes("proxy.clusterCIDRs", c.ClusterCIDRs)
+	v.detectLocal(c)
+	if slices.Contains(c.NodePortAddresses, NodePortPrimary) {
+		if len(c.NodePortAddresses) > 1 {
+			v.add("proxy.nodePortAddresses", "%q does not go with ranges", NodePortPrimary)
+		}
+		return
+	}
 	v.prefixes("proxy.nodePortAddresses", c.NodePortAddresses)
+}
+
+// maxInterface is how long the name of an interface can be.
+const maxInterface = 15
+
+func (v *faults) detectLocal(c *Proxy) {
+	mode, name := c.DetectLocal.Mode, c.DetectLocal.Interface
+	byName := mode == DetectBridgeInterface || mode == DetectInterfaceNamePrefix
+	switch {
+	case !byName && !slices.Contains([]DetectLocalMode{DetectAuto, DetectClusterCIDR, DetectNodeCIDR, DetectNone}, mode):
+		v.add("proxy.detectLocal.mode", "%q is not one of auto, ClusterCIDR, NodeCIDR, BridgeInterface, InterfaceNamePrefix and None", mode)
+	case mode == DetectClusterCIDR && len(c.ClusterCIDRs) == 0:
+		v.add("proxy.detectLocal.mode", "%s needs proxy.clusterCIDRs", mode)
+	case !byName && name != "":
+		v.add("proxy.detectLocal.interface", "%q has no meaning in mode %s", name, mode)
+	case byName && !isInterface(name):
+		v.add("proxy.detectLocal.interface", "%q is no name of an interface, as mode %s needs", name, mode)
+	}
+}
+
+// isInterface reports whether an interface can have that name, and a rule contain it.
+func isInterface(name string) bool {
+	if name == "" || len(name) > maxInterface || name == "." || name == ".." {
+		return false
+	}
+	return !strings.ContainsFunc(name, func(r rune) bool {
+		return r <= ' ' || r > '~' || strings.ContainsRune(`/:+!"\`, r)
+	})
 }
 
 func (v *faults) prefixes(path string, in []string) {

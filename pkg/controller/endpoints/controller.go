@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -17,6 +16,7 @@ import (
 	"github.com/signpost-dev/signpost/pkg/controller/endpoints/plan"
 	"github.com/signpost-dev/signpost/pkg/controller/ledger"
 	"github.com/signpost-dev/signpost/pkg/controller/listen"
+	"github.com/signpost-dev/signpost/pkg/controller/work"
 )
 
 // Recorder makes Events; a record.EventRecorder of client-go is one.
@@ -119,6 +119,7 @@ type Controller struct {
 	pace      *pace
 	index     *index
 	published *ledger.Ledger
+	settled   settled
 	problems  *problems
 }
 
@@ -146,6 +147,7 @@ func New(o Options) (*Controller, error) {
 		pace:      p,
 		index:     newIndex(),
 		published: ledger.New(),
+		settled:   settled{by: map[key]versions{}},
 		problems:  &problems{recorder: o.Recorder, log: o.Log},
 	}
 	c.index.tellsPods = o.Gatekeeper != nil
@@ -170,26 +172,5 @@ func (c *Controller) Run(ctx context.Context) error {
 		return fmt.Errorf("endpoint controller: %w", err)
 	}
 	c.log.Info("endpoint controller works", "services", c.index.len(), "workers", c.options.Concurrency)
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
-		<-ctx.Done()
-		c.queue.ShutDown()
-		return nil
-	})
-	g.Go(func() error { return c.sweep(ctx) })
-	for range c.options.Concurrency {
-		g.Go(func() error { return c.work(ctx) })
-	}
-	return g.Wait()
-}
-
-// work handles keys until the queue is shut down.
-func (c *Controller) work(ctx context.Context) error {
-	for {
-		k, quit := c.queue.Get()
-		if quit || ctx.Err() != nil {
-			return nil
-		}
-		c.handle(ctx, k)
-	}
+	return work.Do(ctx, c.queue, c.options.Concurrency, c.handle, c.sweep)
 }

@@ -3,6 +3,7 @@
 package endpoints_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"runtime"
@@ -39,43 +40,41 @@ func TestLifeOfAService(t *testing.T) {
 	w.waitFor("web", slices.Concat(both("10.1.0.2", "zone-a"), both("10.1.0.3", "zone-b"))...)
 
 	t.Log("terminating, then gone")
-	w.delete(two, client.GracePeriodSeconds(30))
+	w.Remove(two, client.GracePeriodSeconds(30))
 	w.waitFor("web", append(both("10.1.0.2", "zone-a"), "slice 10.1.0.3 serving terminating zone-b")...)
-	w.delete(two, client.GracePeriodSeconds(0))
+	w.Remove(two, client.GracePeriodSeconds(0))
 	w.waitFor("web", both("10.1.0.2", "zone-a")...)
 
 	t.Log("labels of a pod and of the Service")
-	w.patch(one, `{"metadata":{"labels":{"app":"other"}}}`)
+	w.Merge(one, `{"metadata":{"labels":{"app":"other"}}}`)
 	w.waitFor("web", "slice without endpoints", "endpoints without addresses")
-	w.patch(one, `{"metadata":{"labels":{"app":"web"}}}`)
-	w.patch(svc, `{"metadata":{"labels":{"team":"blue"}}}`)
+	w.Merge(one, `{"metadata":{"labels":{"app":"web"}}}`)
+	w.Merge(svc, `{"metadata":{"labels":{"team":"blue"}}}`)
 	w.waitFor("web", both("10.1.0.2", "zone-a")...)
 
 	t.Log("somebody else meddles")
 	var list discoveryv1.EndpointSliceList
-	if err := w.List(t.Context(), &list, client.InNamespace(w.ns), client.MatchingLabels{discoveryv1.LabelServiceName: "web"}); err != nil {
-		t.Fatal(err)
-	}
-	if team := list.Items[0].Labels["team"]; team != "blue" {
-		t.Errorf("the slice's label team is %q", team)
-	}
-	w.delete(&list.Items[0])
+	w.Eventually("the slice has the Service's label team=blue", func() bool {
+		err := w.List(t.Context(), &list, client.InNamespace(w.Namespace), client.MatchingLabels{discoveryv1.LabelServiceName: "web", "team": "blue"})
+		return err == nil && len(list.Items) == 1
+	})
+	w.Remove(&list.Items[0])
 	w.waitFor("web", both("10.1.0.2", "zone-a")...)
-	w.patch(&corev1.Endpoints{ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: w.ns}}, `{"subsets":null}`)
+	w.Merge(&corev1.Endpoints{ObjectMeta: metav1.ObjectMeta{Name: "web", Namespace: w.Namespace}}, `{"subsets":null}`)
 	w.waitFor("web", both("10.1.0.2", "zone-a")...)
 
 	t.Log("selector removed, and back, and ExternalName (kubernetes/kubernetes#118376)")
-	w.patch(svc, `{"spec":{"selector":null}}`)
+	w.Merge(svc, `{"spec":{"selector":null}}`)
 	w.waitFor("web")
-	w.patch(svc, `{"spec":{"selector":{"app":"web"}}}`)
+	w.Merge(svc, `{"spec":{"selector":{"app":"web"}}}`)
 	w.waitFor("web", both("10.1.0.2", "zone-a")...)
-	w.patch(svc, `{"spec":{"type":"ExternalName","externalName":"example.org","clusterIP":"","clusterIPs":null}}`)
+	w.Merge(svc, `{"spec":{"type":"ExternalName","externalName":"example.org","clusterIP":"","clusterIPs":null}}`)
 	w.waitFor("web")
-	w.patch(svc, `{"spec":{"type":"ClusterIP","externalName":null}}`)
+	w.Merge(svc, `{"spec":{"type":"ClusterIP","externalName":null}}`)
 	w.waitFor("web", both("10.1.0.2", "zone-a")...)
 
 	t.Log("deleted: the Endpoints go at once, the slices are the garbage collector's")
-	w.delete(svc)
+	w.Remove(svc)
 	w.waitFor("web", "slice 10.1.0.2 ready serving zone-a")
 	w.service("web")
 	w.waitFor("web", both("10.1.0.2", "zone-a")...)
@@ -93,7 +92,7 @@ func TestScaleUpAndDown(t *testing.T) {
 	}
 	w.waitFor("web", want...)
 	for _, p := range pods[3:] {
-		w.delete(p, client.GracePeriodSeconds(0))
+		w.Remove(p, client.GracePeriodSeconds(0))
 	}
 	w.waitFor("web", want[:6]...)
 }
@@ -110,11 +109,11 @@ func TestWhatStockControllersGetWrong(t *testing.T) {
 	w.node("late-node", "")
 	w.waitFor("web", "slice 10.1.0.2 ready serving", "endpoints 10.1.0.2 ready")
 	t.Log("the node learns its zone (kubernetes/kubernetes#123401)")
-	w.patch(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "late-node"}}, `{"metadata":{"labels":{"topology.kubernetes.io/zone":"zone-c"}}}`)
+	w.Merge(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "late-node"}}, `{"metadata":{"labels":{"topology.kubernetes.io/zone":"zone-c"}}}`)
 	w.waitFor("web", both("10.1.0.2", "zone-c")...)
 	t.Log("a pod that is not ready, but published, fails")
 	w.status(pod, false, "10.1.0.2")
-	w.patch(svc, `{"spec":{"publishNotReadyAddresses":true}}`)
+	w.Merge(svc, `{"spec":{"publishNotReadyAddresses":true}}`)
 	w.waitFor("web", "slice 10.1.0.2 ready zone-c", "endpoints 10.1.0.2 ready")
 	if err := w.Status().Patch(t.Context(), pod, client.RawPatch(types.MergePatchType, []byte(`{"status":{"phase":"Failed"}}`))); err != nil {
 		t.Fatal(err)
@@ -127,14 +126,14 @@ func TestWhatIsNotOurs(t *testing.T) {
 	noSelector := func(s *corev1.Service) { s.Spec.Selector = nil }
 	w.service("by-hand", noSelector)
 	address := []corev1.EndpointAddress{{IP: "192.0.2.7"}}
-	w.make(&corev1.Endpoints{ObjectMeta: metav1.ObjectMeta{Name: "by-hand", Namespace: w.ns}, Subsets: []corev1.EndpointSubset{{Addresses: address, Ports: []corev1.EndpointPort{{Port: 80}}}}})
+	w.Make(&corev1.Endpoints{ObjectMeta: metav1.ObjectMeta{Name: "by-hand", Namespace: w.Namespace}, Subsets: []corev1.EndpointSubset{{Addresses: address, Ports: []corev1.EndpointPort{{Port: 80}}}}})
 	slice := &discoveryv1.EndpointSlice{
-		ObjectMeta:  metav1.ObjectMeta{Name: "by-hand-1", Namespace: w.ns, Labels: map[string]string{discoveryv1.LabelServiceName: "by-hand"}},
+		ObjectMeta:  metav1.ObjectMeta{Name: "by-hand-1", Namespace: w.Namespace, Labels: map[string]string{discoveryv1.LabelServiceName: "by-hand"}},
 		AddressType: discoveryv1.AddressTypeIPv4, Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"192.0.2.8"}}},
 	}
-	w.make(slice)
-	w.make(&corev1.Endpoints{ObjectMeta: metav1.ObjectMeta{Name: "leftover", Namespace: w.ns}})
-	w.make(&corev1.Endpoints{ObjectMeta: metav1.ObjectMeta{Name: "lock", Namespace: w.ns, Annotations: map[string]string{"control-plane.alpha.kubernetes.io/leader": "{}"}}})
+	w.Make(slice)
+	w.Make(&corev1.Endpoints{ObjectMeta: metav1.ObjectMeta{Name: "leftover", Namespace: w.Namespace}})
+	w.Make(&corev1.Endpoints{ObjectMeta: metav1.ObjectMeta{Name: "lock", Namespace: w.Namespace, Annotations: map[string]string{"control-plane.alpha.kubernetes.io/leader": "{}"}}})
 	version := func(o client.Object) string {
 		t.Helper()
 		if err := w.Get(t.Context(), client.ObjectKeyFromObject(o), o); err != nil {
@@ -145,7 +144,7 @@ func TestWhatIsNotOurs(t *testing.T) {
 	endpoints := func(ns, name string) *corev1.Endpoints {
 		return &corev1.Endpoints{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name}}
 	}
-	all := []client.Object{slice, endpoints(w.ns, "by-hand"), endpoints(w.ns, "lock"), endpoints("default", "kubernetes"),
+	all := []client.Object{slice, endpoints(w.Namespace, "by-hand"), endpoints(w.Namespace, "lock"), endpoints("default", "kubernetes"),
 		&discoveryv1.EndpointSlice{ObjectMeta: metav1.ObjectMeta{Namespace: "default", Name: "kubernetes"}}}
 	var before []string
 	for _, o := range all {
@@ -155,9 +154,9 @@ func TestWhatIsNotOurs(t *testing.T) {
 	w.service("other") // so that there is something to wait for
 	w.waitFor("other", "slice without endpoints", "endpoints without addresses")
 	w.waitFor("leftover")
-	w.make(endpoints(w.ns, "before-its-service"))
+	w.Make(endpoints(w.Namespace, "before-its-service"))
 	tm.quiet(t, 3)
-	for i, o := range append(all, endpoints(w.ns, "before-its-service")) {
+	for i, o := range append(all, endpoints(w.Namespace, "before-its-service")) {
 		if v := version(o); i < len(before) && v != before[i] {
 			t.Errorf("%T %s was changed", o, o.GetName())
 		}
@@ -206,6 +205,50 @@ func (w *cluster) waitForMany(n int) {
 	}
 }
 
+// TestFieldsAreNotTracked: the server keeps no book of the fields of what is
+// written here, which costs it a quarter of each update, unless somebody else
+// applies something to it.
+func TestFieldsAreNotTracked(t *testing.T) {
+	w := newCluster(t)
+	w.start(nil)
+	w.service("web")
+	w.node("node-1", "zone-a")
+	pod := w.pod("web", 1, "node-1")
+	w.waitFor("web", both("10.1.0.2", "zone-a")...)
+	slice := func() *discoveryv1.EndpointSlice {
+		t.Helper()
+		var list discoveryv1.EndpointSliceList
+		if err := w.List(t.Context(), &list, client.InNamespace(w.Namespace)); err != nil || len(list.Items) != 1 {
+			t.Fatalf("%d slices, %v", len(list.Items), err)
+		}
+		return &list.Items[0]
+	}
+	w.status(pod, false, "10.1.0.2")
+	w.waitFor("web", "slice 10.1.0.2 zone-a", "endpoints 10.1.0.2 not ready")
+	if m := slice().ManagedFields; len(m) > 0 {
+		t.Errorf("the server keeps book of an object that nobody applies: %v", m)
+	}
+
+	t.Log("somebody applies an annotation")
+	apply := &discoveryv1.EndpointSlice{
+		TypeMeta:    metav1.TypeMeta{APIVersion: "discovery.k8s.io/v1", Kind: "EndpointSlice"},
+		ObjectMeta:  metav1.ObjectMeta{Namespace: w.Namespace, Name: slice().Name, Annotations: map[string]string{"theirs": "1"}},
+		AddressType: discoveryv1.AddressTypeIPv4,
+	}
+	text, err := json.Marshal(apply)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Patch(t.Context(), apply, client.RawPatch(types.ApplyPatchType, text), client.FieldOwner("them"), client.ForceOwnership); err != nil {
+		t.Fatal(err)
+	}
+	w.status(pod, true, "10.1.0.2")
+	w.waitFor("web", both("10.1.0.2", "zone-a")...)
+	if !slices.ContainsFunc(slice().ManagedFields, func(m metav1.ManagedFieldsEntry) bool { return m.Manager == "them" }) {
+		t.Errorf("what they manage is forgotten: %v", slice().ManagedFields)
+	}
+}
+
 func TestRestartWritesNothing(t *testing.T) {
 	w := newCluster(t)
 	w.manyServices(20)
@@ -231,12 +274,12 @@ func TestTwoAtOnceDoNotFight(t *testing.T) {
 	for range 100 {
 		i := 1 + 5*rng.IntN(2) + rng.IntN(4) // those with pods
 		j := rng.IntN(i % 5)
-		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: fmt.Sprintf("app%d-%d", i, j)}}
+		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: fmt.Sprintf("app%d-%d", i, j)}}
 		w.status(p, rng.IntN(2) == 0, fmt.Sprintf("10.1.0.%d", j+1))
 	}
 	for i := range 10 {
 		for j := range i % 5 {
-			p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: w.ns, Name: fmt.Sprintf("app%d-%d", i, j)}}
+			p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: w.Namespace, Name: fmt.Sprintf("app%d-%d", i, j)}}
 			w.status(p, true, fmt.Sprintf("10.1.0.%d", j+1))
 		}
 	}
@@ -259,7 +302,7 @@ func TestTwoAtOnceDoNotFight(t *testing.T) {
 func TestFiftyTermsLeaveNothing(t *testing.T) {
 	w := newCluster(t)
 	w.manyServices(5)
-	shared, stopShared := w.startCache(sharedOptions())
+	shared, stopShared := w.StartCache(sharedOptions())
 	defer stopShared()
 	one := func() {
 		tm := w.start(shared)
@@ -308,8 +351,8 @@ func TestNamespaceGoesAway(t *testing.T) {
 	tm := w.start(nil)
 	w.service("web")
 	w.waitFor("web", "slice without endpoints", "endpoints without addresses")
-	w.delete(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.ns}})
-	if err := w.DeleteAllOf(t.Context(), &discoveryv1.EndpointSlice{}, client.InNamespace(w.ns)); err != nil {
+	w.Remove(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.Namespace}})
+	if err := w.DeleteAllOf(t.Context(), &discoveryv1.EndpointSlice{}, client.InNamespace(w.Namespace)); err != nil {
 		t.Fatal(err)
 	}
 	tm.quiet(t, 2)
@@ -345,7 +388,7 @@ func TestOutage(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The server comes back whatever fails: other tests need it.
-	if err := server.Forget(t.Context(), "pods", w.ns, gone.Name); err != nil {
+	if err := server.Forget(t.Context(), "pods", w.Namespace, gone.Name); err != nil {
 		t.Error(err)
 	}
 	// One try is two writes, one per kind. The next must not wait for the server:
@@ -398,7 +441,7 @@ func TestLatency(t *testing.T) {
 	}
 	w.waitFor("web", want...)
 	tm.quiet(t, 50)
-	watched, err := client.NewWithWatch(w.config, client.Options{})
+	watched, err := client.NewWithWatch(w.Config, client.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -406,10 +449,10 @@ func TestLatency(t *testing.T) {
 	// cache knows what is now, which it gives up after three seconds if its etcd
 	// is an old one.
 	var now discoveryv1.EndpointSliceList
-	if err := watched.List(t.Context(), &now, client.InNamespace(w.ns)); err != nil {
+	if err := watched.List(t.Context(), &now, client.InNamespace(w.Namespace)); err != nil {
 		t.Fatal(err)
 	}
-	events, err := watched.Watch(t.Context(), &discoveryv1.EndpointSliceList{}, client.InNamespace(w.ns), client.MatchingLabels{discoveryv1.LabelServiceName: "web"},
+	events, err := watched.Watch(t.Context(), &discoveryv1.EndpointSliceList{}, client.InNamespace(w.Namespace), client.MatchingLabels{discoveryv1.LabelServiceName: "web"},
 		&client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: now.ResourceVersion}})
 	if err != nil {
 		t.Fatal(err)

@@ -15,7 +15,7 @@ import (
 // what the Service has of pods, and what the namespace has if it selects none. It
 // is safe for concurrent use.
 func (c *Controller) Explain(service types.NamespacedName) (verdict.Explanation, bool) {
-	in, exists := c.index.input(service, time.Now())
+	in, exists := c.index.look(service, time.Now())
 	if !exists {
 		return verdict.Explanation{}, false
 	}

@@ -5,7 +5,6 @@ package endpoints_test
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -92,7 +91,7 @@ func (w *cluster) renewed(node string, ago time.Duration) {
 	err := w.Get(w.Context(), client.ObjectKeyFromObject(l), l)
 	l.Spec = spec
 	if apierrors.IsNotFound(err) {
-		w.make(l)
+		w.Make(l)
 		w.Cleanup(func() { _ = w.Delete(context.Background(), l) })
 	} else if err := w.Update(w.Context(), l); err != nil {
 		w.Fatal(err)
@@ -109,7 +108,7 @@ func (w *cluster) watchNodes(mode evidence.Mode, r *rumours) (before func(contex
 	return func(_ context.Context, c *endpoints.Controller) {
 		watcher, err := nodes.New(nodes.Options{
 			Leases: w.Client, Peers: r, Endpoints: c, Mode: mode, Recorder: nil,
-			Registerer: prometheus.NewRegistry(), Log: slog.New(slog.NewTextHandler(testWriter{w.T}, nil)),
+			Registerer: prometheus.NewRegistry(), Log: w.Logger(),
 		})
 		if err != nil {
 			w.Fatal(err)
@@ -208,7 +207,7 @@ func TestDeadNode(t *testing.T) {
 func (w *cluster) generations(svc string) int {
 	w.Helper()
 	var list discoveryv1.EndpointSliceList
-	if err := w.List(w.Context(), &list, client.InNamespace(w.ns), client.MatchingLabels{discoveryv1.LabelServiceName: svc}); err != nil {
+	if err := w.List(w.Context(), &list, client.InNamespace(w.Namespace), client.MatchingLabels{discoveryv1.LabelServiceName: svc}); err != nil {
 		w.Fatal(err)
 	}
 	sum := 0
@@ -222,7 +221,7 @@ func (w *cluster) generations(svc string) int {
 func (w *cluster) versionsOfPods() []string {
 	w.Helper()
 	var list corev1.PodList
-	if err := w.List(w.Context(), &list, client.InNamespace(w.ns)); err != nil {
+	if err := w.List(w.Context(), &list, client.InNamespace(w.Namespace)); err != nil {
 		w.Fatal(err)
 	}
 	var out []string

@@ -53,14 +53,14 @@ var faults = []fault{
 		name:    "E1", // kubernetes/kubernetes#118376
 		arrange: oneReadyPod,
 		before:  both("10.1.0.2", "zone-e"),
-		happens: func(w *cluster, f *actors) { w.patch(f.svc, `{"spec":{"selector":null}}`) },
+		happens: func(w *cluster, f *actors) { w.Merge(f.svc, `{"spec":{"selector":null}}`) },
 		right:   nil, stock: both("10.1.0.2", "zone-e"),
 	}, {
 		name:    "E2",
 		arrange: oneReadyPod,
 		before:  both("10.1.0.2", "zone-e"),
 		happens: func(w *cluster, f *actors) {
-			w.patch(f.svc, `{"spec":{"type":"ExternalName","externalName":"example.com","clusterIP":null,"clusterIPs":null}}`)
+			w.Merge(f.svc, `{"spec":{"type":"ExternalName","externalName":"example.com","clusterIP":null,"clusterIPs":null}}`)
 		},
 		right: nil, stock: both("10.1.0.2", "zone-e"),
 	}, {
@@ -82,7 +82,7 @@ var faults = []fault{
 		},
 		before: []string{"slice 10.1.0.2 ready serving", "endpoints 10.1.0.2 ready"},
 		happens: func(w *cluster, f *actors) {
-			w.patch(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: f.node}}, `{"metadata":{"labels":{"topology.kubernetes.io/zone":"zone-e"}}}`)
+			w.Merge(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: f.node}}, `{"metadata":{"labels":{"topology.kubernetes.io/zone":"zone-e"}}}`)
 		},
 		right: both("10.1.0.2", "zone-e"),
 		stock: []string{"slice 10.1.0.2 ready serving", "endpoints 10.1.0.2 ready"},
@@ -107,7 +107,7 @@ var faults = []fault{
 		arrange: oneReadyPod,
 		before:  both("10.1.0.2", "zone-e"),
 		happens: func(w *cluster, f *actors) {
-			w.delete(f.pod) // no kubelet ends it
+			w.Remove(f.pod) // no kubelet ends it
 			f.next = w.pod("web", 2, f.node)
 			const sameAddress = `{"status":{"podIP":"10.1.0.2","podIPs":[{"ip":"10.1.0.2"}]}}`
 			if err := w.Status().Patch(w.Context(), f.next, client.RawPatch(types.MergePatchType, []byte(sameAddress))); err != nil {

@@ -38,6 +38,10 @@ type serviceEntry struct {
 	pods map[*podEntry]struct{}
 	// since has when pods first changed since the last plan; nil if none did.
 	since map[types.UID]time.Time
+	// flipped are the pods of which nothing but their readiness has changed since
+	// the last plan. If anything else has, other is true.
+	flipped map[*podEntry]struct{}
+	other   bool
 }
 
 type podEntry struct {
@@ -86,12 +90,44 @@ func (x *index) input(k key, now time.Time) (plan.Input, bool) {
 	if s == nil {
 		return plan.Input{}, false
 	}
-	in := plan.Input{Service: s.service, Pods: make([]*corev1.Pod, 0, len(s.pods)), Zones: map[string]string{}, Dead: map[string]bool{}, Failed: map[string]string{}, TellsPods: x.tellsPods, Since: s.since}
-	s.since = nil
-	if plan.WantsZones(s.service) {
-		in.ZoneCPU = x.nodes.zoneCPU()
+	in := x.inputOf(s, s.pods, now)
+	s.forget()
+	return in, true
+}
+
+// look is input without forgetting anything.
+func (x *index) look(k key, now time.Time) (plan.Input, bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	s := x.services[k]
+	if s == nil {
+		return plan.Input{}, false
 	}
-	for p := range s.pods {
+	return x.inputOf(s, s.pods, now), true
+}
+
+// flips is input with only those pods that have flipped since the last one. It
+// returns false if anything else has changed, and forgets nothing then.
+func (x *index) flips(k key, now time.Time) (plan.Input, bool) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	s := x.services[k]
+	if s == nil || s.other || x.nodes.silent > 0 || len(x.nodes.failed) > 0 {
+		return plan.Input{}, false
+	}
+	in := x.inputOf(s, s.flipped, now)
+	s.forget()
+	return in, true
+}
+
+func (s *serviceEntry) forget() { s.since, s.flipped, s.other = nil, nil, false }
+
+func (x *index) inputOf(s *serviceEntry, pods map[*podEntry]struct{}, now time.Time) plan.Input {
+	in := plan.Input{
+		Service: s.service, Pods: make([]*corev1.Pod, 0, len(pods)), Since: s.since,
+		Zones: map[string]string{}, Dead: map[string]bool{}, Failed: map[string]string{}, TellsPods: x.tellsPods,
+	}
+	for p := range pods {
 		in.Pods = append(in.Pods, p.pod)
 		name := p.pod.Spec.NodeName
 		if n, exists := x.nodes.byName[name]; exists {
@@ -105,7 +141,10 @@ func (x *index) input(k key, now time.Time) (plan.Input, bool) {
 			}
 		}
 	}
-	return in, true
+	if plan.WantsZones(s.service) {
+		in.ZoneCPU = x.nodes.zoneCPU()
+	}
+	return in
 }
 
 func (x *index) namespace(name string) *namespaceEntry {
@@ -130,13 +169,14 @@ func (x *index) setService(svc *corev1.Service) {
 	k := key{Namespace: svc.Namespace, Name: svc.Name}
 	s := x.services[k]
 	if s == nil {
-		s = &serviceEntry{key: k, service: svc}
+		s = &serviceEntry{key: k, service: svc, other: true}
 		x.services[k] = s
 		x.noteWish(s, svc)
 		x.selectPods(s)
 		return
 	}
 	was := s.service
+	s.other = true
 	x.noteWish(s, svc)
 	if plan.SelectsPods(was) == plan.SelectsPods(svc) && maps.Equal(was.Spec.Selector, svc.Spec.Selector) {
 		s.service = svc
@@ -214,8 +254,26 @@ func selects(selector, labels map[string]string) bool {
 }
 
 func join(s *serviceEntry, p *podEntry) {
+	s.other = true
 	s.pods[p] = struct{}{}
 	p.services[s] = struct{}{}
+}
+
+func (s *serviceEntry) leave(p *podEntry) {
+	s.other = true
+	delete(s.pods, p)
+	delete(s.flipped, p)
+}
+
+// flip notes that a pod has changed, and whether only by a flip.
+func (s *serviceEntry) flip(p *podEntry, only bool) {
+	if s.other = s.other || !only; s.other {
+		return
+	}
+	if s.flipped == nil {
+		s.flipped = map[*podEntry]struct{}{}
+	}
+	s.flipped[p] = struct{}{}
 }
 
 // affected are the Services to plan again, and whether the change takes traffic
@@ -262,7 +320,7 @@ func (x *index) addPod(ns *namespaceEntry, pod *corev1.Pod) affected {
 	for _, s := range ns.selecting(pod.Labels) {
 		join(s, p)
 	}
-	return affected{keys: keysOf(p.services)}
+	return affected{keys: planAnew(p.services)}
 }
 
 func (x *index) updatePod(ns *namespaceEntry, p *podEntry, pod *corev1.Pod) affected {
@@ -276,7 +334,7 @@ func (x *index) updatePod(ns *namespaceEntry, p *podEntry, pod *corev1.Pod) affe
 	before := p.services
 	if !maps.Equal(was.Labels, pod.Labels) {
 		for s := range p.services {
-			delete(s.pods, p)
+			s.leave(p)
 		}
 		p.services = map[*serviceEntry]struct{}{}
 		for _, s := range ns.selecting(pod.Labels) {
@@ -284,12 +342,13 @@ func (x *index) updatePod(ns *namespaceEntry, p *podEntry, pod *corev1.Pod) affe
 		}
 	}
 	out := affected{removes: losesTraffic(was, pod)}
-	changed := podChanged(was, pod)
+	changed, only := podChanged(was, pod), plan.OnlyFlipped(was, pod)
 	for s := range before {
 		if _, stays := p.services[s]; !stays {
 			out.removes = true
 			out.keys = append(out.keys, s.key)
 		} else if changed {
+			s.flip(p, only)
 			out.keys = append(out.keys, s.key)
 		}
 	}
@@ -315,10 +374,10 @@ func (x *index) removePod(ns *namespaceEntry, p *podEntry) affected {
 	delete(ns.pods, p.pod.Name)
 	x.nodes.take(p)
 	for s := range p.services {
-		delete(s.pods, p)
+		s.leave(p)
 	}
 	x.tidy(p.pod.Namespace)
-	return affected{keys: keysOf(p.services), removes: true}
+	return affected{keys: planAnew(p.services), removes: true}
 }
 
 // selecting returns the Services that select a pod with these labels.
@@ -334,9 +393,12 @@ func (ns *namespaceEntry) selecting(labels map[string]string) []*serviceEntry {
 	return out
 }
 
-func keysOf(services map[*serviceEntry]struct{}) []key {
+// planAnew returns the keys of Services of which more has changed than what flips
+// are.
+func planAnew(services map[*serviceEntry]struct{}) []key {
 	out := make([]key, 0, len(services))
 	for s := range services {
+		s.other = true
 		out = append(out, s.key)
 	}
 	return out

@@ -19,7 +19,14 @@ type metrics struct {
 	batch    prometheus.Histogram
 	inFlight prometheus.Gauge
 	yields   prometheus.Counter
+	plans    *prometheus.CounterVec
 }
+
+// What a plan was made of.
+const (
+	planOfAll   = "all"
+	planOfFlips = "flips"
+)
 
 // The results of a write.
 const (
@@ -53,6 +60,10 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			Help:    "How long additions of one Service waited for each other to share a write; those that did not wait are not counted.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2, 12),
 		}),
+		plans: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "signpost_controller_endpoints_plans_total",
+			Help: "Plans, by what was looked at: the pods that have flipped their readiness, or all of the Service.",
+		}, []string{"of"}),
 		inFlight: prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "signpost_controller_endpoints_writes_in_flight",
 			Help: "Writes that are under way.",
@@ -63,7 +74,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		}),
 	}
 	err := errors.Join(term.Register(r, &m.writes), term.Register(r, &m.syncs), term.Register(r, &m.latency),
-		term.Register(r, &m.changes), term.Register(r, &m.batch), term.Register(r, &m.inFlight), term.Register(r, &m.yields))
+		term.Register(r, &m.changes), term.Register(r, &m.batch), term.Register(r, &m.inFlight), term.Register(r, &m.yields), term.Register(r, &m.plans))
 	if err != nil {
 		return nil, fmt.Errorf("endpoint controller: register metrics: %w", err)
 	}

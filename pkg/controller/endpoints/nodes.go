@@ -137,7 +137,7 @@ func (x *index) setNode(o *corev1.Node, now time.Time) affected {
 		x.nodes.services(o.Name, touched, isMarked)
 	}
 	x.markedEverywhere(cutOff, touched)
-	return x.nodes.inTime(affected{keys: keysOf(touched), removes: fell})
+	return x.nodes.inTime(affected{keys: planAnew(touched), removes: fell})
 }
 
 // inTime has a change that may be about silent nodes planned again when all that
@@ -160,7 +160,7 @@ func (x *index) deleteNode(name string) affected {
 	touched := map[*serviceEntry]struct{}{}
 	x.hintedByZone(zoneCPU, touched)
 	x.markedEverywhere(cutOff, touched)
-	return x.nodes.inTime(affected{keys: keysOf(touched), removes: true})
+	return x.nodes.inTime(affected{keys: planAnew(touched), removes: true})
 }
 
 // markedEverywhere adds the Services of all pods that are marked, if whether
@@ -194,7 +194,7 @@ func (ns *nodes) servicesIn(these, others map[string]string) []key {
 			ns.services(name, touched, func(*podEntry) bool { return true })
 		}
 	}
-	return keysOf(touched)
+	return planAnew(touched)
 }
 
 // services adds those of the pods on a node that which wants.

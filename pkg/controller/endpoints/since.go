@@ -36,6 +36,7 @@ func (x *index) unsynced(k key, since map[types.UID]time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if s := x.services[k]; s != nil {
+		s.other = true
 		for pod, at := range since {
 			s.changed(pod, at)
 		}

@@ -23,7 +23,7 @@ func (w *cluster) versions() map[string]string {
 	var eps discoveryv1.EndpointSliceList
 	var endpoints corev1.EndpointsList
 	for _, list := range []client.ObjectList{&eps, &endpoints} {
-		if err := w.List(w.Context(), list, client.InNamespace(w.ns)); err != nil {
+		if err := w.List(w.Context(), list, client.InNamespace(w.Namespace)); err != nil {
 			w.Fatal(err)
 		}
 	}

@@ -17,7 +17,6 @@ import (
 // handle plans and writes for one Service, and sees to it that it is tried again
 // if that fails.
 func (c *Controller) handle(ctx context.Context, k key) {
-	defer c.queue.Done(k)
 	began := time.Now()
 	err := c.syncSafely(ctx, k)
 	c.metrics.syncs.Observe(time.Since(began).Seconds())
@@ -49,6 +48,7 @@ func (c *Controller) handle(ctx context.Context, k key) {
 func (c *Controller) syncSafely(ctx context.Context, k key) (err error) {
 	defer func() {
 		if r := recover(); r != nil {
+			c.settled.forget(k) // what the plan was to be about is forgotten
 			err = fmt.Errorf("panic: %v\n%s", r, debug.Stack())
 		}
 	}()
@@ -56,25 +56,26 @@ func (c *Controller) syncSafely(ctx context.Context, k key) (err error) {
 }
 
 func (c *Controller) sync(ctx context.Context, k key) error {
+	if done, err := c.syncFlips(ctx, k); done || err != nil {
+		return err
+	}
 	in, exists := c.index.input(k, time.Now())
 	if !exists {
 		return c.syncDeleted(ctx, k)
 	}
 	in.Slices, in.Endpoints = c.published.Of(k)
 	p := plan.Make(in, c.options.plan())
+	c.metrics.plans.WithLabelValues(planOfAll).Inc()
 	c.problems.report(k, in.Service, p)
 	c.observe(in)
-	err := c.write(ctx, k, in.Service, p)
-	if err != nil {
-		c.index.unsynced(k, in.Since)
-	}
-	return err
+	return c.carryOut(ctx, k, &in, p)
 }
 
 // syncDeleted removes the Endpoints of a Service that is no more. The cache may
 // be one that has not heard of a new Service yet, so the server is asked.
 func (c *Controller) syncDeleted(ctx context.Context, k key) error {
 	c.problems.forget(k)
+	c.settled.forget(k)
 	_, endpoints := c.published.Of(k)
 	p := plan.MakeForDeleted(endpoints)
 	if len(p.Writes) == 0 {
@@ -89,22 +90,11 @@ func (c *Controller) syncDeleted(ctx context.Context, k key) error {
 	case !apierrors.IsNotFound(err):
 		return fmt.Errorf("ask whether Service %v exists: %w", k, err)
 	}
-	return c.write(ctx, k, nil, p)
+	_, err = c.write(ctx, k, nil, p)
+	return err
 }
 
 // sweep looks for own writes that are lost.
 func (c *Controller) sweep(ctx context.Context) error {
-	ticker := time.NewTicker(ledger.SweepPeriod)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case now := <-ticker.C:
-			for _, k := range c.published.Lost(ctx, c.options.Client, now) {
-				c.queue.Add(k)
-			}
-			c.pace.prune(now)
-		}
-	}
+	return c.published.Sweep(ctx, c.options.Client, c.queue.Add, c.pace.prune)
 }

@@ -5,84 +5,43 @@ package endpoints_test
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"os"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
 	dto "github.com/prometheus/client_model/go"
-	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/rest"
-	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/signpost-dev/signpost/pkg/controller/endpoints"
 	"github.com/signpost-dev/signpost/pkg/controller/endpoints/plan"
+	"github.com/signpost-dev/signpost/pkg/watchcache"
 	"github.com/signpost-dev/signpost/test/apiserver"
+	"github.com/signpost-dev/signpost/test/apiserver/apitest"
 )
 
 // server is the API server that all tests of the package share.
 var server *apiserver.Server
 
-func TestMain(m *testing.M) {
-	os.Exit(run(m))
-}
+func TestMain(m *testing.M) { os.Exit(apitest.Main(m, &server)) }
 
-func run(m *testing.M) int {
-	klog.SetLogger(logr.Discard()) // an outage makes client-go talk
-	log.SetLogger(logr.Discard())
-	var err error
-	if server, err = apiserver.Start(context.Background(), apiserver.Options{}); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer func() {
-		if err := server.Stop(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-		}
-	}()
-	return m.Run()
-}
-
-// cluster is a namespace of the shared server, and the means to change it.
-type cluster struct {
-	*testing.T
-	client.Client
-	config *rest.Config
-	ns     string
-}
+// cluster is a namespace of the shared server, with two nodes.
+type cluster struct{ *apitest.Tenant }
 
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
-	config := server.Config()
-	config.WarningHandler = rest.NoWarnings{} // that Endpoints are deprecated is known
-	c, err := client.New(config, client.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &cluster{t, c, config, "test-" + strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-"))}
-	w.make(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.ns}})
+	w := &cluster{apitest.NewTenant(t, server, "")}
 	for name, zone := range map[string]string{"node-1": "zone-a", "node-2": "zone-b"} {
 		w.node(name, zone)
 	}
 	return w
-}
-
-func (w *cluster) make(o client.Object) {
-	w.Helper()
-	if err := w.Create(w.Context(), o); err != nil {
-		w.Fatalf("make %T %s: %v", o, o.GetName(), err)
-	}
 }
 
 func (w *cluster) node(name, zone string) {
@@ -96,13 +55,13 @@ func (w *cluster) node(name, zone string) {
 func (w *cluster) service(name string, change ...func(*corev1.Service)) *corev1.Service {
 	w.Helper()
 	svc := &corev1.Service{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: w.ns},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: w.Namespace},
 		Spec:       corev1.ServiceSpec{Selector: map[string]string{"app": name}, Ports: []corev1.ServicePort{{Name: "http", Port: 80}}},
 	}
 	for _, f := range change {
 		f(svc)
 	}
-	w.make(svc)
+	w.Make(svc)
 	return svc
 }
 
@@ -110,13 +69,13 @@ func (w *cluster) service(name string, change ...func(*corev1.Service)) *corev1.
 func (w *cluster) pod(app string, n int, node string, change ...func(*corev1.Pod)) *corev1.Pod {
 	w.Helper()
 	p := &corev1.Pod{
-		ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("%s-%d", app, n), Namespace: w.ns, Labels: map[string]string{"app": app}},
+		ObjectMeta: metav1.ObjectMeta{Name: fmt.Sprintf("%s-%d", app, n), Namespace: w.Namespace, Labels: map[string]string{"app": app}},
 		Spec:       corev1.PodSpec{NodeName: node, Containers: []corev1.Container{{Name: "c", Image: "none"}}},
 	}
 	for _, f := range change {
 		f(p)
 	}
-	w.make(p)
+	w.Make(p)
 	w.status(p, true, fmt.Sprintf("10.1.%d.%d", n/250, n%250+1))
 	return p
 }
@@ -129,23 +88,7 @@ func (w *cluster) status(p *corev1.Pod, ready bool, ip string) {
 	}
 	patch := fmt.Sprintf(`{"status":{"phase":"Running","podIP":%q,"podIPs":[{"ip":%q}],"conditions":[{"type":"Ready","status":%q,"lastTransitionTime":%q}]}}`,
 		ip, ip, status, time.Now().UTC().Format(time.RFC3339))
-	if err := w.Status().Patch(w.Context(), p, client.RawPatch(types.StrategicMergePatchType, []byte(patch))); err != nil {
-		w.Fatalf("patch the status of %s: %v", p.Name, err)
-	}
-}
-
-func (w *cluster) patch(o client.Object, patch string) {
-	w.Helper()
-	if err := w.Patch(w.Context(), o, client.RawPatch(types.MergePatchType, []byte(patch))); err != nil {
-		w.Fatalf("patch %s: %v", o.GetName(), err)
-	}
-}
-
-func (w *cluster) delete(o client.Object, opts ...client.DeleteOption) {
-	w.Helper()
-	if err := w.Delete(w.Context(), o, opts...); err != nil {
-		w.Fatalf("delete %s: %v", o.GetName(), err)
-	}
+	w.MergeStatus(p, patch)
 }
 
 // published describes slices and Endpoints of a Service: a line per address.
@@ -153,7 +96,7 @@ func (w *cluster) published(svc string) []string {
 	w.Helper()
 	out := []string{}
 	var list discoveryv1.EndpointSliceList
-	if err := w.List(w.Context(), &list, client.InNamespace(w.ns), client.MatchingLabels{discoveryv1.LabelServiceName: svc, discoveryv1.LabelManagedBy: plan.SliceManager}); err != nil {
+	if err := w.List(w.Context(), &list, client.InNamespace(w.Namespace), client.MatchingLabels{discoveryv1.LabelServiceName: svc, discoveryv1.LabelManagedBy: plan.SliceManager}); err != nil {
 		w.Fatal(err)
 	}
 	for _, s := range list.Items {
@@ -176,7 +119,7 @@ func (w *cluster) published(svc string) []string {
 		}
 	}
 	var e corev1.Endpoints
-	err := w.Get(w.Context(), types.NamespacedName{Namespace: w.ns, Name: svc}, &e)
+	err := w.Get(w.Context(), types.NamespacedName{Namespace: w.Namespace, Name: svc}, &e)
 	switch {
 	case client.IgnoreNotFound(err) != nil:
 		w.Fatal(err)
@@ -224,26 +167,8 @@ type term struct {
 	stop       func()
 }
 
-// startCache starts a cache, and returns it with what stops it and waits.
-func (w *cluster) startCache(o cache.Options) (cache.Cache, func()) {
-	w.Helper()
-	c, err := cache.New(w.config, o)
-	if err != nil {
-		w.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var g errgroup.Group
-	g.Go(func() error { return c.Start(ctx) })
-	return c, func() {
-		cancel()
-		if err := g.Wait(); err != nil {
-			w.Error(err)
-		}
-	}
-}
-
 func sharedOptions() cache.Options {
-	return cache.Options{DefaultTransform: cache.TransformStripManagedFields()}
+	return cache.Options{DefaultTransform: watchcache.Strip}
 }
 
 // start starts a controller with caches of its own, unless shared is given.
@@ -257,14 +182,14 @@ func (w *cluster) startAfter(before func(context.Context, *endpoints.Controller)
 	w.Helper()
 	stopShared := func() {}
 	if shared == nil {
-		shared, stopShared = w.startCache(sharedOptions())
+		shared, stopShared = w.StartCache(sharedOptions())
 	}
-	termCache, stopTerm := w.startCache(cache.Options{ByObject: endpoints.TermObjects()})
+	termCache, stopTerm := w.StartCache(cache.Options{ByObject: endpoints.TermObjects()})
 	tm := &term{registry: prometheus.NewRegistry()}
 	o := endpoints.Options{
 		Client: w.Client, Shared: shared, Term: termCache,
 		Endpoints: true, EndpointSlices: true, MaxEndpointsPerSlice: 100, BatchPeriod: 0, Concurrency: 4,
-		Registerer: tm.registry, Recorder: nil, Log: slog.New(slog.NewTextHandler(testWriter{w.T}, nil)),
+		Registerer: tm.registry, Recorder: nil, Log: w.Logger(),
 	}
 	for _, f := range change {
 		f(&o)
@@ -274,34 +199,18 @@ func (w *cluster) startAfter(before func(context.Context, *endpoints.Controller)
 		w.Fatal(err)
 	}
 	tm.controller = c
-	ctx, cancel := context.WithCancel(context.Background())
-	var g errgroup.Group
-	if before != nil {
-		before(ctx, c)
-	}
-	g.Go(func() error { return c.Run(ctx) })
-	stopped := false
+	stop := w.Start(func(ctx context.Context) error {
+		if before != nil {
+			before(ctx, c)
+		}
+		return c.Run(ctx)
+	})
 	tm.stop = func() {
-		if stopped {
-			return
-		}
-		stopped = true
-		cancel()
-		if err := g.Wait(); err != nil {
-			w.Error(err)
-		}
+		stop()
 		stopTerm()
 		stopShared()
 	}
-	w.Cleanup(tm.stop)
 	return tm
-}
-
-type testWriter struct{ t *testing.T }
-
-func (w testWriter) Write(p []byte) (int, error) {
-	w.t.Log(strings.TrimSpace(string(p)))
-	return len(p), nil
 }
 
 // count adds up a metric, over those of its series that have the label.

@@ -40,10 +40,11 @@ type writer struct {
 	yielded bool
 }
 
-// write makes the writes of p, phase by phase.
-func (c *Controller) write(ctx context.Context, k key, svc *corev1.Service, p plan.Plan) error {
+// write makes the writes of p, phase by phase, and returns the versions of what it
+// has created and updated.
+func (c *Controller) write(ctx context.Context, k key, svc *corev1.Service, p plan.Plan) (map[ledger.ID]string, error) {
 	if len(p.Writes) == 0 {
-		return nil
+		return nil, nil
 	}
 	w := &writer{Controller: c, key: k, service: svc, batch: c.published.Begin(k), quiet: true}
 	c.pace.begin(k, time.Now())
@@ -58,12 +59,12 @@ func (c *Controller) write(ctx context.Context, k key, svc *corev1.Service, p pl
 		c.queue.Add(k)
 	}
 	if w.yielded && len(w.errs) == 0 {
-		return errYield
+		return nil, errYield
 	}
 	if !p.Trigger.IsZero() && len(w.errs) == 0 {
 		c.metrics.latency.Observe(time.Since(p.Trigger).Seconds())
 	}
-	return w.err()
+	return w.batch.Written(), w.err()
 }
 
 // phase makes the writes of one phase. Many additions make room for a removal

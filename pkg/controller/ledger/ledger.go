@@ -32,14 +32,14 @@ type Ledger struct {
 }
 
 type page struct {
-	entries map[entryID]*entry
+	entries map[ID]*entry
 	writing bool
 	// held are the events that came while writing and that no own write explains.
 	held []version
 }
 
-// entryID tells the objects of one Service apart.
-type entryID struct {
+// ID tells the objects of one Service apart.
+type ID struct {
 	endpoints bool
 	name      string
 }
@@ -63,15 +63,16 @@ func New() *Ledger {
 	return &Ledger{services: map[Key]*page{}, gone: map[types.UID]time.Time{}}
 }
 
-func idOf(o plan.Object) entryID {
+// IDOf returns the ID of an object.
+func IDOf(o plan.Object) ID {
 	_, isEndpoints := o.(*corev1.Endpoints)
-	return entryID{isEndpoints, o.GetName()}
+	return ID{isEndpoints, o.GetName()}
 }
 
 func (l *Ledger) page(k Key) *page {
 	p := l.services[k]
 	if p == nil {
-		p = &page{entries: map[entryID]*entry{}}
+		p = &page{entries: map[ID]*entry{}}
 		l.services[k] = p
 	}
 	return p
@@ -117,7 +118,7 @@ func (l *Ledger) Observe(k Key, o plan.Object) bool {
 	if _, deleted := l.gone[o.GetUID()]; deleted {
 		return false
 	}
-	p, id := l.page(k), idOf(o)
+	p, id := l.page(k), IDOf(o)
 	if have := p.entries[id]; have != nil && have.object.GetUID() == o.GetUID() && !newer(o.GetResourceVersion(), have.object.GetResourceVersion()) {
 		if have.object.GetResourceVersion() == o.GetResourceVersion() {
 			p.entries[id] = &entry{object: o} // the cache's own, so that there is only one
@@ -138,8 +139,8 @@ func (l *Ledger) ObserveDelete(k Key, o plan.Object) bool {
 	}
 	p := l.page(k)
 	defer l.tidy(k)
-	if have := p.entries[idOf(o)]; have != nil && have.object.GetUID() == o.GetUID() {
-		delete(p.entries, idOf(o))
+	if have := p.entries[IDOf(o)]; have != nil && have.object.GetUID() == o.GetUID() {
+		delete(p.entries, IDOf(o))
 	}
 	return p.foreign(version{uid: o.GetUID()})
 }
@@ -184,7 +185,7 @@ func (l *Ledger) end(k Key) bool {
 func (l *Ledger) wrote(k Key, o plan.Object, at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	p, id := l.page(k), idOf(o)
+	p, id := l.page(k), IDOf(o)
 	seen := p.explain(versionOf(o))
 	have := p.entries[id]
 	if have != nil && have.object.GetUID() == o.GetUID() && !newer(o.GetResourceVersion(), have.object.GetResourceVersion()) {
@@ -201,8 +202,8 @@ func (l *Ledger) removed(k Key, o plan.Object, at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	p := l.page(k)
-	if have := p.entries[idOf(o)]; have != nil && have.object.GetUID() == o.GetUID() {
-		delete(p.entries, idOf(o))
+	if have := p.entries[IDOf(o)]; have != nil && have.object.GetUID() == o.GetUID() {
+		delete(p.entries, IDOf(o))
 	}
 	if !p.explain(version{uid: o.GetUID()}) {
 		l.gone[o.GetUID()] = at
@@ -241,7 +242,7 @@ func (l *Ledger) overdue(before, forgetBefore time.Time) []unconfirmed {
 func (l *Ledger) checked(u unconfirmed, at time.Time) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if e := l.page(u.key).entries[idOf(u.object)]; e != nil && e.object == u.object {
+	if e := l.page(u.key).entries[IDOf(u.object)]; e != nil && e.object == u.object {
 		e.since = at
 	}
 	l.tidy(u.key)

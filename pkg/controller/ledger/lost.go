@@ -12,13 +12,32 @@ const (
 	// RequestTimeout bounds a request, so that a dead connection does not hold a
 	// worker for ever.
 	RequestTimeout = 30 * time.Second
-	// SweepPeriod is how often a controller should ask for what is Lost.
+	// SweepPeriod is how often Sweep looks.
 	SweepPeriod = 5 * time.Second
 	// OverdueAfter is how old an own write that no informer shows is to be asked for.
 	OverdueAfter = 10 * time.Second
 	// forgetAfter is how long a deletion is remembered that no informer shows.
 	forgetAfter = 10 * time.Minute
 )
+
+// Sweep looks for own writes that are lost, see Lost, until ctx is done, and returns
+// nil then. It calls lost with the Services, and after each look done with when it
+// began.
+func (l *Ledger) Sweep(ctx context.Context, server client.Reader, lost func(Key), done func(time.Time)) error {
+	ticker := time.NewTicker(SweepPeriod)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case now := <-ticker.C:
+			for _, k := range l.Lost(ctx, server, now) {
+				lost(k)
+			}
+			done(now)
+		}
+	}
+}
 
 // Lost asks the server about own writes that no informer has shown for long, and
 // returns the Services of those that it has no more: an object that is deleted

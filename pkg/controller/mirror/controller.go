@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sync/errgroup"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/util/workqueue"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/signpost-dev/signpost/pkg/controller/ledger"
 	"github.com/signpost-dev/signpost/pkg/controller/listen"
+	"github.com/signpost-dev/signpost/pkg/controller/work"
 )
 
 // Recorder makes Events; a record.EventRecorder of client-go is one.
@@ -120,42 +120,10 @@ func (c *Controller) Run(ctx context.Context) error {
 		return fmt.Errorf("mirroring controller: %w", err)
 	}
 	c.log.Info("mirroring controller works", "workers", c.options.Concurrency)
-	g, ctx := errgroup.WithContext(ctx)
-	g.Go(func() error {
-		<-ctx.Done()
-		c.queue.ShutDown()
-		return nil
-	})
-	g.Go(func() error { return c.sweep(ctx) })
-	for range c.options.Concurrency {
-		g.Go(func() error { return c.work(ctx) })
-	}
-	return g.Wait()
-}
-
-// work handles keys until the queue is shut down.
-func (c *Controller) work(ctx context.Context) error {
-	for {
-		k, quit := c.queue.Get()
-		if quit || ctx.Err() != nil {
-			return nil
-		}
-		c.handle(ctx, k)
-	}
+	return work.Do(ctx, c.queue, c.options.Concurrency, c.handle, c.sweep)
 }
 
 // sweep looks for own writes that are lost.
 func (c *Controller) sweep(ctx context.Context) error {
-	ticker := time.NewTicker(ledger.SweepPeriod)
-	defer ticker.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return nil
-		case now := <-ticker.C:
-			for _, k := range c.mirrored.Lost(ctx, c.options.Client, now) {
-				c.queue.Add(k)
-			}
-		}
-	}
+	return c.mirrored.Sweep(ctx, c.options.Client, c.queue.Add, func(time.Time) {})
 }

@@ -40,10 +40,10 @@ func besideStock(t *testing.T, stock, ours func(w *cluster)) {
 // mirrored is what upstream's flag says, and told by an Event, here, too.
 func TestE11(t *testing.T) {
 	says := func(w *cluster, said bool) {
-		w.make(w.service("web"))
+		w.Make(w.service("web"))
 		e := w.endpoints("web", "192.0.2.1")
 		e.Subsets[0].NotReadyAddresses = []corev1.EndpointAddress{{IP: "192.0.2.2"}}
-		w.make(e)
+		w.Make(e)
 		w.waitFor("web", "192.0.2.1", "192.0.2.2")
 		for _, s := range w.slicesOf("web") {
 			for _, e := range s.Endpoints {
@@ -72,14 +72,14 @@ func TestWhatTheControllersLeftIsNotMirrored(t *testing.T) {
 	left := func(w *cluster) {
 		e := w.endpoints("web", "192.0.2.1")
 		e.Labels = map[string]string{"endpoints.kubernetes.io/managed-by": "endpoint-controller"}
-		e.Subsets[0].Addresses[0].TargetRef = &corev1.ObjectReference{Kind: "Pod", Namespace: w.ns, Name: "web-1", UID: "gone"}
-		w.make(e)
+		e.Subsets[0].Addresses[0].TargetRef = &corev1.ObjectReference{Kind: "Pod", Namespace: w.Namespace, Name: "web-1", UID: "gone"}
+		w.Make(e)
 		svc := w.service("web")
 		svc.Spec.Selector = map[string]string{"app": "web"}
-		w.make(svc)
-		w.make(w.service("custom"))
-		w.make(w.endpoints("custom", "192.0.2.9"))
-		w.patch(svc, `{"spec":{"selector":null}}`)
+		w.Make(svc)
+		w.Make(w.service("custom"))
+		w.Make(w.endpoints("custom", "192.0.2.9"))
+		w.Merge(svc, `{"spec":{"selector":null}}`)
 		w.waitFor("custom", "192.0.2.9")
 		w.waitStill(2 * time.Second)
 	}
@@ -109,10 +109,10 @@ func TestBothFamiliesChangePorts(t *testing.T) {
 		all := []string{"192.0.2.1", "192.0.2.2", "192.0.2.3", "2001:db8::1", "2001:db8::2", "2001:db8::3"}
 		objects := map[string]*corev1.Endpoints{}
 		for i := range n {
-			w.make(w.service(name(i)))
+			w.Make(w.service(name(i)))
 			e := w.endpoints(name(i))
 			e.Subsets = subsets(80)
-			w.make(e)
+			w.Make(e)
 			objects[name(i)] = e
 		}
 		for i := range n {
@@ -154,10 +154,10 @@ func TestBothFamiliesChangePorts(t *testing.T) {
 func TestAServiceThatBecomesAnExternalName(t *testing.T) {
 	become := func(w *cluster) {
 		svc := w.service("web")
-		w.make(svc)
-		w.make(w.endpoints("web", "192.0.2.1"))
+		w.Make(svc)
+		w.Make(w.endpoints("web", "192.0.2.1"))
 		w.waitFor("web", "192.0.2.1")
-		w.patch(svc, `{"spec":{"type":"ExternalName","externalName":"example.org","clusterIP":"","clusterIPs":null}}`)
+		w.Merge(svc, `{"spec":{"type":"ExternalName","externalName":"example.org","clusterIP":"","clusterIPs":null}}`)
 		w.waitStill(2 * time.Second)
 	}
 	besideStock(t,

@@ -24,10 +24,10 @@ func TestLifeOfAMirror(t *testing.T) {
 	w.start(nil)
 	svc, e := w.service("web"), w.endpoints("web", "192.0.2.1", "2001:db8::1")
 	both := []string{"192.0.2.1", "2001:db8::1"}
-	w.make(e)
+	w.Make(e)
 	w.waitStill(500 * time.Millisecond)
 	w.waitFor("web") // there is no Service yet
-	w.make(svc)
+	w.Make(svc)
 	w.waitFor("web", both...)
 	names := w.versions()
 	t.Log("an address comes: the names stay")
@@ -42,57 +42,57 @@ func TestLifeOfAMirror(t *testing.T) {
 		}
 	}
 	t.Log("a selector comes and goes")
-	w.patch(svc, `{"spec":{"selector":{"app":"web"}}}`)
+	w.Merge(svc, `{"spec":{"selector":{"app":"web"}}}`)
 	w.waitFor("web")
-	w.patch(svc, `{"spec":{"selector":null}}`)
+	w.Merge(svc, `{"spec":{"selector":null}}`)
 	w.waitFor("web", append(both, "192.0.2.2")...)
 	for what, patches := range map[string][2]string{
 		"skip-mirror": {`{"metadata":{"labels":{"endpointslice.kubernetes.io/skip-mirror":"true"}}}`, `{"metadata":{"labels":null}}`},
 		"a lock":      {`{"metadata":{"annotations":{"control-plane.alpha.kubernetes.io/leader":"{}"}}}`, `{"metadata":{"annotations":null}}`},
 	} {
 		t.Log(what, "comes and goes")
-		w.patch(e, patches[0])
+		w.Merge(e, patches[0])
 		w.waitFor("web")
-		w.patch(e, patches[1])
+		w.Merge(e, patches[1])
 		w.waitFor("web", append(both, "192.0.2.2")...)
 	}
 	t.Log("the trigger time is not copied, and no change")
 	w.waitStill(500 * time.Millisecond)
 	names = w.versions()
-	w.patch(e, `{"metadata":{"annotations":{"endpoints.kubernetes.io/last-change-trigger-time":"2026-01-01T00:00:00Z"}}}`)
+	w.Merge(e, `{"metadata":{"annotations":{"endpoints.kubernetes.io/last-change-trigger-time":"2026-01-01T00:00:00Z"}}}`)
 	w.waitStill(500 * time.Millisecond)
 	if diff := cmp.Diff(names, w.versions()); diff != "" {
 		t.Errorf("versions (-before +after):\n%s", diff)
 	}
 	t.Log("ExternalName and back")
-	w.patch(svc, `{"spec":{"type":"ExternalName","externalName":"example.org","clusterIP":"","clusterIPs":null}}`)
+	w.Merge(svc, `{"spec":{"type":"ExternalName","externalName":"example.org","clusterIP":"","clusterIPs":null}}`)
 	w.waitFor("web")
-	w.patch(svc, `{"spec":{"type":"ClusterIP","externalName":null}}`)
+	w.Merge(svc, `{"spec":{"type":"ClusterIP","externalName":null}}`)
 	w.waitFor("web", append(both, "192.0.2.2")...)
 	t.Log("Endpoints deleted and made again")
-	w.delete(e)
+	w.Remove(e)
 	w.waitFor("web")
-	w.make(w.endpoints("web", both...))
+	w.Make(w.endpoints("web", both...))
 	w.waitFor("web", both...)
 	t.Log("Service deleted")
-	w.delete(svc)
+	w.Remove(svc)
 	w.waitFor("web")
 }
 
 // TestWhatIsNotOurs: slices of others, locks and the Service "kubernetes".
 func TestWhatIsNotOurs(t *testing.T) {
 	w := newCluster(t, "")
-	w.make(w.service("by-hand"))
+	w.Make(w.service("by-hand"))
 	theirs := &discoveryv1.EndpointSlice{
-		ObjectMeta:  metav1.ObjectMeta{Name: "by-hand-1", Namespace: w.ns, Labels: map[string]string{discoveryv1.LabelServiceName: "by-hand"}},
+		ObjectMeta:  metav1.ObjectMeta{Name: "by-hand-1", Namespace: w.Namespace, Labels: map[string]string{discoveryv1.LabelServiceName: "by-hand"}},
 		AddressType: discoveryv1.AddressTypeIPv4, Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"192.0.2.8"}}},
 	}
-	w.make(theirs)
-	w.make(w.endpoints("by-hand", "192.0.2.7"))
+	w.Make(theirs)
+	w.Make(w.endpoints("by-hand", "192.0.2.7"))
 	lock := w.endpoints("lock", "192.0.2.6")
 	lock.Annotations = map[string]string{"control-plane.alpha.kubernetes.io/leader": "{}"}
-	w.make(w.service("lock"))
-	w.make(lock)
+	w.Make(w.service("lock"))
+	w.Make(lock)
 	kubernetes := metav1.ObjectMeta{Namespace: "default", Name: "kubernetes"}
 	all := []client.Object{theirs, lock, w.endpoints("by-hand"), &corev1.Endpoints{ObjectMeta: kubernetes}, &discoveryv1.EndpointSlice{ObjectMeta: kubernetes}}
 	versions := func() (out []string) {
@@ -122,9 +122,9 @@ func TestWhatIsNotOurs(t *testing.T) {
 // goroutines, and holds that a new term writes nothing.
 func TestFiftyTermsLeaveNothing(t *testing.T) {
 	w := newCluster(t, "")
-	w.make(w.service("web"))
-	w.make(w.endpoints("web", "192.0.2.1"))
-	shared, stopShared := w.startCache(cache.Options{})
+	w.Make(w.service("web"))
+	w.Make(w.endpoints("web", "192.0.2.1"))
+	shared, stopShared := w.StartCache(cache.Options{})
 	defer stopShared()
 	stop := w.start(shared)
 	w.waitFor("web", "192.0.2.1")

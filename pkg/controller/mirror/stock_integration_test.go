@@ -115,9 +115,9 @@ func (w *cluster) waitSame(round int, want []string) int {
 				continue
 			}
 			helped[name] = true
-			w.patch(w.service(name), `{"spec":{"selector":{"a":"b"}}}`)
+			w.Merge(w.service(name), `{"spec":{"selector":{"a":"b"}}}`)
 			w.waitFor(name)
-			w.patch(w.service(name), `{"spec":{"selector":null}}`)
+			w.Merge(w.service(name), `{"spec":{"selector":null}}`)
 		}
 	}
 }
@@ -160,7 +160,7 @@ func (w *cluster) scenes(round int) int {
 func (w *cluster) published() []string {
 	w.Helper()
 	var all corev1.EndpointsList
-	if err := w.List(w.Context(), &all, client.InNamespace(w.ns)); err != nil {
+	if err := w.List(w.Context(), &all, client.InNamespace(w.Namespace)); err != nil {
 		w.Fatal(err)
 	}
 	uids := map[string]types.UID{}
@@ -312,13 +312,13 @@ func TestChangeFromAndToStock(t *testing.T) {
 	stop := w.startStock()
 	for i := range n {
 		name := fmt.Sprint("svc-", i)
-		w.make(w.service(name))
-		w.make(w.endpoints(name, "192.0.2.1", "192.0.2.2", "2001:db8::1"))
+		w.Make(w.service(name))
+		w.Make(w.endpoints(name, "192.0.2.1", "192.0.2.2", "2001:db8::1"))
 	}
 	unready := w.endpoints("unready")
 	unready.Subsets = []corev1.EndpointSubset{{NotReadyAddresses: []corev1.EndpointAddress{{IP: "192.0.2.3"}}}}
-	w.make(unready)
-	w.make(w.service("unready"))
+	w.Make(unready)
+	w.Make(w.service("unready"))
 	for i := range n {
 		w.waitFor(fmt.Sprint("svc-", i), "192.0.2.1", "192.0.2.2", "2001:db8::1")
 	}

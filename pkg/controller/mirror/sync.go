@@ -18,7 +18,6 @@ import (
 // handle plans and writes for one Service, and sees to it that it is tried again
 // if that fails.
 func (c *Controller) handle(ctx context.Context, k ledger.Key) {
-	defer c.queue.Done(k)
 	began := time.Now()
 	err := c.syncSafely(ctx, k)
 	c.metrics.syncs.Observe(time.Since(began).Seconds())

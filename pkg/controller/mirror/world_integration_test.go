@@ -5,108 +5,51 @@ package mirror_test
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"os"
 	"slices"
-	"strings"
 	"testing"
 	"time"
 
-	"github.com/go-logr/logr"
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/types"
-	"k8s.io/client-go/rest"
-	"k8s.io/klog/v2"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
-	"sigs.k8s.io/controller-runtime/pkg/log"
 
 	"github.com/signpost-dev/signpost/pkg/controller/endpoints"
 	"github.com/signpost-dev/signpost/pkg/controller/mirror"
+	"github.com/signpost-dev/signpost/pkg/watchcache"
 	"github.com/signpost-dev/signpost/test/apiserver"
+	"github.com/signpost-dev/signpost/test/apiserver/apitest"
 )
 
 // server is the API server that all tests of the package share.
 var server *apiserver.Server
 
-func TestMain(m *testing.M) {
-	os.Exit(run(m))
-}
+func TestMain(m *testing.M) { os.Exit(apitest.Main(m, &server)) }
 
-func run(m *testing.M) int {
-	klog.SetLogger(logr.Discard())
-	log.SetLogger(logr.Discard())
-	var err error
-	if server, err = apiserver.Start(context.Background(), apiserver.Options{}); err != nil {
-		fmt.Fprintln(os.Stderr, err)
-		return 1
-	}
-	defer func() {
-		if err := server.Stop(); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-		}
-	}()
-	return m.Run()
-}
-
-// cluster is a namespace of the shared server, and the means to change it.
+// cluster is a namespace of the shared server.
 type cluster struct {
-	*testing.T
-	client.Client
-	config *rest.Config
-	ns     string
-	stock  *apiserver.Program // after startStock
+	*apitest.Tenant
+	stock *apiserver.Program // after startStock
 }
 
 func newCluster(t *testing.T, suffix string) *cluster {
 	t.Helper()
-	config := server.Config()
-	config.QPS = -1
-	config.WarningHandler = rest.NoWarnings{} // that Endpoints are deprecated is known
-	c, err := client.New(config, client.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &cluster{T: t, Client: c, config: config, ns: "test-" + strings.ToLower(strings.ReplaceAll(t.Name(), "/", "-")) + suffix}
-	w.make(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.ns}})
-	return w
-}
-
-func (w *cluster) make(o client.Object) {
-	w.Helper()
-	if err := w.Create(w.Context(), o); err != nil {
-		w.Fatalf("make %T %s: %v", o, o.GetName(), err)
-	}
-}
-
-func (w *cluster) patch(o client.Object, patch string) {
-	w.Helper()
-	if err := w.Patch(w.Context(), o, client.RawPatch(types.MergePatchType, []byte(patch))); err != nil {
-		w.Fatalf("patch %s: %v", o.GetName(), err)
-	}
-}
-
-func (w *cluster) delete(o client.Object) {
-	w.Helper()
-	if err := client.IgnoreNotFound(w.Delete(w.Context(), o)); err != nil {
-		w.Fatalf("delete %s: %v", o.GetName(), err)
-	}
+	return &cluster{Tenant: apitest.NewTenant(t, server, suffix)}
 }
 
 func (w *cluster) service(name string) *corev1.Service {
 	return &corev1.Service{
-		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: w.ns},
+		ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: w.Namespace},
 		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Port: 80}}},
 	}
 }
 
 func (w *cluster) endpoints(name string, ips ...string) *corev1.Endpoints {
-	e := &corev1.Endpoints{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: w.ns}}
+	e := &corev1.Endpoints{ObjectMeta: metav1.ObjectMeta{Name: name, Namespace: w.Namespace}}
 	if len(ips) > 0 {
 		e.Subsets = []corev1.EndpointSubset{{Ports: []corev1.EndpointPort{{Port: 80}}}}
 	}
@@ -120,7 +63,7 @@ func (w *cluster) endpoints(name string, ips ...string) *corev1.Endpoints {
 func (w *cluster) slices() []discoveryv1.EndpointSlice {
 	w.Helper()
 	var list discoveryv1.EndpointSliceList
-	if err := w.List(w.Context(), &list, client.InNamespace(w.ns), client.MatchingLabels{discoveryv1.LabelManagedBy: "endpointslicemirroring-controller.k8s.io"}); err != nil {
+	if err := w.List(w.Context(), &list, client.InNamespace(w.Namespace), client.MatchingLabels{discoveryv1.LabelManagedBy: "endpointslicemirroring-controller.k8s.io"}); err != nil {
 		w.Fatal(err)
 	}
 	return list.Items
@@ -193,7 +136,7 @@ func (r recorder) Eventf(o runtime.Object, eventType, reason, message string, ar
 func (w *cluster) events() []string {
 	w.Helper()
 	var list corev1.EventList
-	if err := w.List(w.Context(), &list, client.InNamespace(w.ns)); err != nil {
+	if err := w.List(w.Context(), &list, client.InNamespace(w.Namespace)); err != nil {
 		w.Fatal(err)
 	}
 	out := []string{}
@@ -206,55 +149,26 @@ func (w *cluster) events() []string {
 	return slices.Compact(out)
 }
 
-func (w *cluster) startCache(o cache.Options) (cache.Cache, func()) {
-	w.Helper()
-	c, err := cache.New(w.config, o)
-	if err != nil {
-		w.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var g errgroup.Group
-	g.Go(func() error { return c.Start(ctx) })
-	return c, func() {
-		cancel()
-		if err := g.Wait(); err != nil {
-			w.Error(err)
-		}
-	}
-}
-
 // start starts a controller with caches of its own, unless shared is given, and
 // returns what stops it.
 func (w *cluster) start(shared cache.Cache) (stop func()) {
 	w.Helper()
 	stopShared := func() {}
 	if shared == nil {
-		shared, stopShared = w.startCache(cache.Options{DefaultTransform: cache.TransformStripManagedFields()})
+		shared, stopShared = w.StartCache(cache.Options{DefaultTransform: watchcache.Strip})
 	}
-	termCache, stopTerm := w.startCache(cache.Options{ByObject: endpoints.TermObjects()})
+	termCache, stopTerm := w.StartCache(cache.Options{ByObject: endpoints.TermObjects()})
 	c, err := mirror.New(mirror.Options{
 		Client: w.Client, Shared: shared, Term: termCache, MaxEndpointsPerSubset: 1000, Concurrency: 4,
-		Registerer: prometheus.NewRegistry(), Recorder: recorder{w}, Log: slog.New(slog.NewTextHandler(w.Output(), nil)),
+		Registerer: prometheus.NewRegistry(), Recorder: recorder{w}, Log: w.Logger(),
 	})
 	if err != nil {
 		w.Fatal(err)
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var g errgroup.Group
-	g.Go(func() error { return c.Run(ctx) })
-	stopped := false
-	stop = func() {
-		if stopped {
-			return
-		}
-		stopped = true
-		cancel()
-		if err := g.Wait(); err != nil {
-			w.Error(err)
-		}
+	stopController := w.Start(c.Run)
+	return func() {
+		stopController()
 		stopTerm()
 		stopShared()
 	}
-	w.Cleanup(stop)
-	return stop
 }

@@ -11,7 +11,6 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	"golang.org/x/sync/errgroup"
 	"golang.org/x/time/rate"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -21,6 +20,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/signpost-dev/signpost/pkg/controller/readiness/verdict"
+	"github.com/signpost-dev/signpost/pkg/controller/work"
 )
 
 const (
@@ -166,26 +166,8 @@ func (g *Gate) wake() {
 func (g *Gate) Run(ctx context.Context, published Published) error {
 	defer g.queue.ShutDown()
 	defer g.metrics.waiting.Set(0)
-	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error {
-		<-ctx.Done()
-		g.queue.ShutDown()
-		return nil
-	})
-	group.Go(func() error { return g.watch(ctx, published) })
-	for range gatePatchers {
-		group.Go(func() error {
-			for {
-				uid, quit := g.queue.Get()
-				if quit || ctx.Err() != nil {
-					return nil
-				}
-				g.write(ctx, uid)
-				g.queue.Done(uid)
-			}
-		})
-	}
-	return group.Wait()
+	watch := func(ctx context.Context) error { return g.watch(ctx, published) }
+	return work.Do(ctx, g.queue, gatePatchers, g.write, watch)
 }
 
 // watch looks after the pods that wait, at once and then in growing pauses.

@@ -5,7 +5,6 @@ package readiness_test
 import (
 	"context"
 	"fmt"
-	"log/slog"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -74,7 +73,7 @@ func (w *world) newGate(n *nodes, timeout time.Duration) *readiness.Gate {
 	w.Helper()
 	gate, err := readiness.NewGate(readiness.GateOptions{
 		Client: w.Client, Watermarks: n, Nodes: n.addresses, Wanted: func(nodes int) int { return max(1, nodes) }, Timeout: timeout,
-		Registerer: prometheus.NewRegistry(), Log: slog.New(slog.NewTextHandler(testWriter{w.T}, nil)),
+		Registerer: prometheus.NewRegistry(), Log: w.Logger(),
 	})
 	if err != nil {
 		w.Fatal(err)
@@ -86,7 +85,7 @@ func (w *world) newGate(n *nodes, timeout time.Duration) *readiness.Gate {
 func (w *world) published(pod *corev1.Pod) uint64 {
 	w.Helper()
 	var list discoveryv1.EndpointSliceList
-	if err := w.List(w.Context(), &list, client.InNamespace(w.ns)); err != nil {
+	if err := w.List(w.Context(), &list, client.InNamespace(w.Namespace)); err != nil {
 		w.Fatal(err)
 	}
 	for i := range list.Items {
@@ -119,7 +118,7 @@ func (w *world) gateOf(pod *corev1.Pod) corev1.PodCondition {
 
 func (w *world) opens(pod *corev1.Pod, reason string) corev1.PodCondition {
 	w.Helper()
-	w.eventually(pod.Name+" is let in", func() bool { return w.gateOf(pod).Status == corev1.ConditionTrue })
+	w.Eventually(pod.Name+" is let in", func() bool { return w.gateOf(pod).Status == corev1.ConditionTrue })
 	c := w.gateOf(pod)
 	if c.Reason != reason {
 		w.Errorf("%s is let in for %s (%s), want %s", pod.Name, c.Reason, c.Message, reason)
@@ -154,11 +153,11 @@ func TestGate(t *testing.T) {
 	if w.published(pod) != 0 {
 		t.Error("it is published before its containers are ready")
 	}
-	w.status(pod, conditions("False", "True"))
-	w.eventually("the pod is published", func() bool { return w.published(pod) > 0 })
+	w.MergeStatus(pod, conditions("False", "True"))
+	w.Eventually("the pod is published", func() bool { return w.published(pod) > 0 })
 	var old corev1.Endpoints
-	w.eventually("so it is as Endpoints", func() bool {
-		err := w.Get(t.Context(), client.ObjectKey{Namespace: w.ns, Name: "web"}, &old)
+	w.Eventually("so it is as Endpoints", func() bool {
+		err := w.Get(t.Context(), client.ObjectKey{Namespace: w.Namespace, Name: "web"}, &old)
 		return err == nil && len(old.Subsets) == 1 && len(old.Subsets[0].Addresses) == 1
 	})
 	version := w.published(pod)
@@ -178,22 +177,22 @@ func TestGate(t *testing.T) {
 		t.Errorf("message: %s", c.Message)
 	}
 
-	w.status(pod, conditions("True", "True")) // as the kubelet does now
+	w.MergeStatus(pod, conditions("True", "True")) // as the kubelet does now
 	time.Sleep(300 * time.Millisecond)
 	if c := w.gateOf(pod); c.Status != corev1.ConditionTrue || w.published(pod) != version {
 		t.Errorf("the pod became ready, and the gate is %s, its slice version %d, not %d", c.Status, w.published(pod), version)
 	}
-	w.status(pod, conditions("False", "True")) // as the node controller does
+	w.MergeStatus(pod, conditions("False", "True")) // as the node controller does
 	w.staysOpen(pod)
 
-	w.status(pod, conditions("False", "False"))
-	w.eventually("the gate is shut", func() bool { return w.gateOf(pod).Status == corev1.ConditionFalse })
-	w.eventually("the endpoint leaves", func() bool { return w.published(pod) == 0 })
-	w.status(pod, conditions("False", "True"))
-	w.eventually("it is published again", func() bool { return w.published(pod) > 0 })
+	w.MergeStatus(pod, conditions("False", "False"))
+	w.Eventually("the gate is shut", func() bool { return w.gateOf(pod).Status == corev1.ConditionFalse })
+	w.Eventually("the endpoint leaves", func() bool { return w.published(pod) == 0 })
+	w.MergeStatus(pod, conditions("False", "True"))
+	w.Eventually("it is published again", func() bool { return w.published(pod) > 0 })
 	w.staysShut(pod, "gate-2 has not got it again")
 	n.reach("gate-2", w.published(pod))
-	w.eventually("the gate is open again", func() bool { return w.gateOf(pod).Status == corev1.ConditionTrue })
+	w.Eventually("the gate is open again", func() bool { return w.gateOf(pod).Status == corev1.ConditionTrue })
 
 	n.mu.Lock()
 	asked := n.asked
@@ -250,7 +249,7 @@ func TestWithoutGate(t *testing.T) {
 	w.term()
 	plain := w.pod("plain", "10.1.0.1", "without-1", app, conditions("True", "True"))
 	pod := w.pod("gated", "10.1.0.2", "without-1", app, conditions("False", "True"), verdict.ProgrammedGate)
-	w.eventually("the plain one is published", func() bool { return w.published(plain) > 0 })
+	w.Eventually("the plain one is published", func() bool { return w.published(plain) > 0 })
 	w.staysShut(pod, "nobody opens it")
 	if w.published(pod) != 0 || len(pod.Status.Conditions) != 2 {
 		t.Errorf("published in version %d, conditions %v", w.published(pod), pod.Status.Conditions)
@@ -267,7 +266,7 @@ func TestManyGates(t *testing.T) {
 	n := newNodes("many-1")
 	n.follow = func() (newest uint64) {
 		var list discoveryv1.EndpointSliceList
-		if err := w.List(context.Background(), &list, client.InNamespace(w.ns)); err != nil {
+		if err := w.List(context.Background(), &list, client.InNamespace(w.Namespace)); err != nil {
 			t.Error(err)
 		}
 		for i := range list.Items {
@@ -284,7 +283,7 @@ func TestManyGates(t *testing.T) {
 	}
 	began := time.Now()
 	for _, pod := range all {
-		w.status(pod, conditions("False", "True"))
+		w.MergeStatus(pod, conditions("False", "True"))
 	}
 	written := time.Since(began)
 	var took []time.Duration

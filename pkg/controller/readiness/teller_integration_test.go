@@ -22,12 +22,12 @@ func TestTold(t *testing.T) {
 	web, two, well := map[string]string{"app": "web"}, map[string]string{"app": "web", "version": "2"}, map[string]string{"app": "well"}
 	broken, lost, fine := w.service("broken", web), w.service("lost", two), w.service("fine", well)
 	pod := w.pod("web-1", "10.1.0.1", "told-1", web, conditions("False", "False"))
-	w.status(pod, `{"status":{"containerStatuses":[{"name":"app","image":"none","imageID":"none","started":true,"state":{"running":{}}}]}}`)
+	w.MergeStatus(pod, `{"status":{"containerStatuses":[{"name":"app","image":"none","imageID":"none","started":true,"state":{"running":{}}}]}}`)
 	w.pod("well-1", "10.1.0.2", "told-1", well, conditions("True", "True"))
 	stop := w.term()
 
-	w.eventually("broken has the condition", func() bool { return w.condition(broken).Status == metav1.ConditionFalse })
-	w.eventually("lost has the condition", func() bool { return w.condition(lost).Status == metav1.ConditionFalse })
+	w.Eventually("broken has the condition", func() bool { return w.condition(broken).Status == metav1.ConditionFalse })
+	w.Eventually("lost has the condition", func() bool { return w.condition(lost).Status == metav1.ConditionFalse })
 	const probe = "1 pod selected, none ready: web-1: container app: readiness probe fails"
 	const miss = "selector app=web,version=2 matches no pod; pod web-1 has no label version (want 2)"
 	if got := w.condition(broken); got.Message != probe || got.Reason != "NoPodReady" {
@@ -52,8 +52,8 @@ func TestTold(t *testing.T) {
 		t.Errorf("events of the new leader: %q", got)
 	}
 
-	w.status(pod, conditions("True", "True"))
-	w.eventually("broken is mended", func() bool { return w.condition(broken).Status == metav1.ConditionTrue })
+	w.MergeStatus(pod, conditions("True", "True"))
+	w.Eventually("broken is mended", func() bool { return w.condition(broken).Status == metav1.ConditionTrue })
 	stop()
 	if got := w.condition(fine); got.Type != "" {
 		t.Errorf("a Service that always was well got a condition: %v", got)

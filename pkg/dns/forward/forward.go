@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"slices"
 	"time"
 
 	"github.com/miekg/dns"
@@ -19,18 +18,27 @@ const (
 	totalTimeout = 5 * time.Second
 	// attemptTimeout bounds the wait for one upstream.
 	attemptTimeout = 2 * time.Second
-	// maxInFlight bounds the different questions that are out at a time.
-	maxInFlight = 1000
-	// maxCacheBytes bounds the memory of the cache.
-	maxCacheBytes = 8 << 20
+	// clientPatience is how long a client waits for a new answer while an expired
+	// one is at hand (RFC 8767 section 5).
+	clientPatience = 1800 * time.Millisecond
+	// maxWaiting bounds the questions that wait for an answer, as kubeadm's Corefile
+	// does.
+	maxWaiting = 1000
+	// maxRefreshes bounds the answers that are being renewed before anybody waits
+	// for them.
+	maxRefreshes = 32
 )
 
 // Errors of Resolve. Any other says which upstreams failed, and how.
 var (
 	// ErrBusy means that too many questions are out already.
 	ErrBusy = errors.New("too many questions are being forwarded")
+	// ErrClientBusy means that too many questions of this client are.
+	ErrClientBusy = fmt.Errorf("for this client %w", ErrBusy)
 	// ErrNoUpstream means that there is nobody to ask.
 	ErrNoUpstream = errors.New("no upstream resolver is known")
+	// ErrLoop means that the question is one of our own that came back.
+	ErrLoop = errors.New("an upstream resolver leads back to this server")
 )
 
 // Options are what a Forwarder needs.
@@ -50,207 +58,220 @@ type Options struct {
 	Log        *slog.Logger
 }
 
-// Query is a question in class IN, with what of its flags decides the answer.
-type Query struct {
-	Name             string
-	Type             uint16
-	RecursionDesired bool
-	CheckingDisabled bool
-	// DNSSEC asks for signatures (the DO bit).
-	DNSSEC bool
-}
-
 // Forwarder resolves names by asking upstream resolvers. Its methods may be
 // called from any goroutine.
 type Forwarder struct {
-	log       *slog.Logger
-	isSelf    func(netip.AddrPort) bool
-	upstreams *upstreams
-	rest      *group
-	stubs     []stub
-	cache     *cache
-	flights   flights
-	inFlight  chan struct{}
-	attempt   time.Duration
-	metrics   metrics
-}
-
-// stub is a domain with upstreams of its own.
-type stub struct {
-	domain string // lower case, fully qualified
-	group  *group
+	log        *slog.Logger
+	isSelf     func(netip.AddrPort) bool
+	upstreams  upstreams
+	groups     []*group // the last is for all names
+	cache      *cache
+	flights    flights
+	background *background
+	tickets    *tickets
+	tcp        chan struct{}
+	refreshes  chan *Answer
+	refreshing chan struct{}
+	probes     probes
+	attempts   attempts
+	patience   time.Duration
+	metrics    metrics
 }
 
 // New makes a Forwarder. A file that cannot be read is no error: it may come
 // later. The error names the option that cannot be used.
 func New(o Options) (*Forwarder, error) {
+	groups, err := newGroups(o)
+	if err != nil {
+		return nil, err
+	}
 	f := &Forwarder{
-		log:       o.Log,
-		isSelf:    o.IsSelf,
-		upstreams: &upstreams{},
+		log: o.Log, isSelf: o.IsSelf, groups: groups,
 		cache:     newCache(maxCacheBytes),
-		inFlight:  make(chan struct{}, maxInFlight),
-		attempt:   attemptTimeout,
+		tickets:   newTickets(maxWaiting),
+		tcp:       make(chan struct{}, maxTCP),
+		refreshes: make(chan *Answer, maxRefreshes), refreshing: make(chan struct{}, maxRefreshes),
+		attempts: attempts{timeout: attemptTimeout},
+		patience: clientPatience,
 	}
 	if f.isSelf == nil {
 		f.isSelf = func(netip.AddrPort) bool { return false }
 	}
 	f.metrics = newMetrics(o.Registerer, f.cache)
-	var err error
-	if f.rest, err = newGroup(o.Upstreams, o.Log); err != nil {
-		return nil, fmt.Errorf("upstreams: %w", err)
-	}
-	if f.stubs, err = newStubs(o); err != nil {
-		return nil, fmt.Errorf("stubDomains: %w", err)
-	}
+	f.background = newBackground(func(err error) {
+		f.metrics.panics.Inc()
+		f.log.Error("the search for an answer was lost to a fault in the server", "error", err)
+	})
 	return f, nil
 }
 
-// Cached returns the answer to q if it is known without asking.
+// Run does what nobody waits for: it renews answers that are in use before they
+// expire, and looks for upstreams that lead back here. It returns nil when ctx
+// ends, after all searches have. Without it, questions are answered nevertheless.
+func (f *Forwarder) Run(ctx context.Context) error {
+	defer f.background.stop()
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	f.probe(time.Now())
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case a := <-f.refreshes:
+			f.refresh(a)
+		case now := <-tick.C:
+			f.probe(now)
+		}
+	}
+}
+
+// CachedWire returns the answer to a question if it is known without asking: one
+// that is fresh, or an expired one while nobody can be asked. The name is in wire
+// format, in lower case and not compressed. It takes no lock and allocates
+// nothing.
+func (f *Forwarder) CachedWire(name []byte, qtype uint16, flags Flags, now time.Time) (*Answer, bool) {
+	a := f.cache.find(name, qtype, flags)
+	if a == nil {
+		return nil, false
+	}
+	s := a.stateAt(now)
+	if s <= expired {
+		return nil, false
+	}
+	if f.cache.used(a, s, now) {
+		f.renew(a, s)
+	}
+	return a, true
+}
+
+// renew has Run ask for a new answer in the place of a.
+func (f *Forwarder) renew(a *Answer, s state) {
+	select {
+	case f.refreshes <- a:
+		if s == fresh {
+			f.metrics.prefetches.Inc()
+		}
+	default:
+		a.refreshing.Store(false) // somebody else will be as lucky
+	}
+}
+
+// refresh asks for a new answer in the place of a, unless too many are being asked
+// for.
+func (f *Forwarder) refresh(a *Answer) {
+	select {
+	case f.refreshing <- struct{}{}:
+	default:
+		a.refreshing.Store(false)
+		return
+	}
+	f.background.start(func() {
+		defer func() { a.refreshing.Store(false); <-f.refreshing }()
+		fl, _ := f.join(a.key)
+		<-fl.done
+	})
+}
+
+// Cached returns what CachedWire does, as an object: header and sections are the
+// caller's.
 func (f *Forwarder) Cached(q Query) (*dns.Msg, bool) {
-	spelled := q.Name
-	q.Name = dns.CanonicalName(q.Name)
-	m, ok := f.cache.get(q, time.Now())
+	k, spelled, err := q.key()
+	if err != nil {
+		return nil, false
+	}
+	now := time.Now()
+	a, ok := f.CachedWire([]byte(k.name), k.qtype, k.flags, now)
 	if !ok {
 		return nil, false
 	}
-	f.metrics.cacheHits.Inc()
-	return spell(m, q.Name, spelled), true
+	m, err := a.message(spelled, now)
+	return m, err == nil
 }
 
-// Resolve returns the answer to q, from the cache or from an upstream. It may be
-// one that says that there is none: NXDOMAIN, or an upstream's SERVFAIL. Header
-// and sections are the caller's, except for the records themselves, which must
-// not be changed; there is no OPT record among them.
-//
-// The question is asked for all who wait for it at the time, so ctx should end
-// only when the whole process gives up.
+// Resolve returns what ResolveAnswer does, as an object: header and sections are
+// the caller's. There is no OPT record among them.
 func (f *Forwarder) Resolve(ctx context.Context, q Query) (*dns.Msg, error) {
-	if m, ok := f.Cached(q); ok {
-		return m, nil
-	}
-	f.metrics.cacheMisses.Inc()
-	spelled := q.Name
-	q.Name = dns.CanonicalName(q.Name)
-	m, shared, err := f.flights.do(ctx, q, func() (*dns.Msg, error) { return f.ask(ctx, q) })
-	if shared {
-		f.metrics.coalesced.Inc()
-	}
+	_, spelled, err := q.key()
 	if err != nil {
-		return nil, fmt.Errorf("resolve %s %s: %w", q.Name, dns.TypeToString[q.Type], err)
+		return nil, fmt.Errorf("resolve: %w", err)
 	}
-	return spell(m, q.Name, spelled), nil
-}
-
-// ask finds an answer to q and puts it into the cache.
-func (f *Forwarder) ask(ctx context.Context, q Query) (*dns.Msg, error) {
-	select {
-	case f.inFlight <- struct{}{}:
-		defer func() { <-f.inFlight }()
-	default:
-		return nil, ErrBusy
-	}
-	ctx, cancel := context.WithTimeout(ctx, totalTimeout)
-	defer cancel()
-	m, err := f.askAll(ctx, q)
+	a, err := f.ResolveAnswer(ctx, q)
 	if err != nil {
 		return nil, err
 	}
-	f.cache.put(q, m, time.Now())
+	m, err := a.message(spelled, time.Now())
+	if err != nil {
+		return nil, fmt.Errorf("resolve %s: %w", a.key, err)
+	}
 	return m, nil
 }
 
-// askAll asks one upstream after the other, each at most once and a lone one
-// twice, until one has an answer. An upstream's refusal is returned only if
-// nobody knew better.
-func (f *Forwarder) askAll(ctx context.Context, q Query) (*dns.Msg, error) {
-	order := f.candidates(q.Name)
-	if len(order) == 0 {
-		return nil, ErrNoUpstream
+// ResolveAnswer returns the answer to q, from the cache or from an upstream. It
+// may be one that says that there is none: NXDOMAIN, or an upstream's SERVFAIL;
+// and it may have expired, if no upstream has a newer one in time. When ctx ends,
+// it returns; the search goes on for others who wait.
+func (f *Forwarder) ResolveAnswer(ctx context.Context, q Query) (*Answer, error) {
+	k, _, err := q.key()
+	if err != nil {
+		return nil, fmt.Errorf("resolve: %w", err)
 	}
-	if len(order) == 1 {
-		order = append(order, order[0])
+	if f.cameBack(k) {
+		return nil, fmt.Errorf("resolve %s: %w", k, ErrLoop)
 	}
-	var refusal *dns.Msg
-	var errs []error
-	for _, u := range order {
-		m, err := f.askOne(ctx, u, q)
-		switch {
-		case err != nil:
-			errs = append(errs, fmt.Errorf("upstream %s: %w", u.addr, err))
-		case isRefusal(m):
-			refusal = m
-		default:
-			return m, nil
+	if a, ok := f.CachedWire([]byte(k.name), k.qtype, k.flags, time.Now()); ok {
+		return a, nil
+	}
+	f.cache.misses.Add(1)
+	if err := f.tickets.take(q.Client); err != nil {
+		f.metrics.rejects.Inc()
+		return nil, fmt.Errorf("resolve %s: %w", k, err)
+	}
+	defer f.tickets.put(q.Client)
+	a, err := f.await(ctx, k)
+	if err != nil {
+		return nil, fmt.Errorf("resolve %s: %w", k, err)
+	}
+	return a, nil
+}
+
+// await waits for the answer to k, but no longer than a client's patience if
+// there is an expired one.
+func (f *Forwarder) await(ctx context.Context, k key) (*Answer, error) {
+	var impatient <-chan time.Time
+	old := f.cache.find([]byte(k.name), k.qtype, k.flags)
+	if old != nil && old.stateAt(time.Now()) == gone {
+		old = nil
+	}
+	if old != nil {
+		timer := time.NewTimer(f.patience)
+		defer timer.Stop()
+		impatient = timer.C
+	}
+	fl, shared := f.join(k)
+	if shared {
+		f.metrics.coalesced.Inc()
+	}
+	select {
+	case <-fl.done:
+		if old != nil && (fl.err != nil || fl.answer.kind == failure) {
+			f.cache.countStale(old)
+			return old, nil
 		}
-		if ctx.Err() != nil {
-			break
-		}
+		return fl.answer, fl.err
+	case <-impatient:
+		f.cache.countStale(old)
+		return old, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
 	}
-	if refusal != nil {
-		return refusal, nil
-	}
-	return nil, errors.Join(errs...)
 }
 
-// isRefusal reports whether another upstream may know better.
-func isRefusal(m *dns.Msg) bool {
-	return m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError
-}
-
-func (f *Forwarder) askOne(ctx context.Context, u *upstream, q Query) (*dns.Msg, error) {
-	start := time.Now()
-	ctx, cancel := context.WithTimeout(ctx, f.attempt)
-	defer cancel()
-	m, err := f.exchange(ctx, u.addr, q)
-	u.report(err == nil, time.Now())
-	f.metrics.observe(u.addr, m, err, time.Since(start))
-	return m, err
-}
-
-// candidates returns the upstreams for name in the order to ask them: those that
-// answered lately first.
-func (f *Forwarder) candidates(name string) []*upstream {
-	now := time.Now()
-	var up, down []*upstream
-	for _, addr := range f.groupOf(name).addrs(now) {
-		u := f.upstreams.get(addr)
-		switch {
-		case f.isSelf(addr):
-			u.warnOfSelf(f.log)
-		case u.isDown(now, f.attempt):
-			down = append(down, u)
-		default:
-			up = append(up, u)
-		}
-	}
-	return append(up, down...)
-}
-
+// groupOf returns whom to ask for name, in lower case and fully qualified.
 func (f *Forwarder) groupOf(name string) *group {
-	for _, s := range f.stubs {
-		if dns.IsSubDomain(s.domain, name) {
-			return s.group
+	for _, g := range f.groups {
+		if dns.IsSubDomain(g.domain, name) {
+			return g
 		}
 	}
-	return f.rest
-}
-
-// spell returns a copy of m whose records of the name asked for have it as the
-// client wrote it.
-func spell(m *dns.Msg, name, spelled string) *dns.Msg {
-	out := *m
-	out.Answer, out.Ns, out.Extra = slices.Clip(m.Answer), slices.Clip(m.Ns), slices.Clip(m.Extra)
-	if name == spelled {
-		return &out
-	}
-	out.Answer = make([]dns.RR, len(m.Answer))
-	for i, rr := range m.Answer {
-		if dns.CanonicalName(rr.Header().Name) == name {
-			rr = dns.Copy(rr)
-			rr.Header().Name = spelled
-		}
-		out.Answer[i] = rr
-	}
-	return &out
+	return f.groups[len(f.groups)-1]
 }

@@ -22,9 +22,9 @@ type stubServer struct {
 // handler sends what it will as the answer to r; overTCP tells how it came.
 type handler func(w dns.ResponseWriter, r *dns.Msg, overTCP bool)
 
-func startStub(t *testing.T, h handler) *stubServer {
-	t.Helper()
-	udp, tcp := listenBoth(t)
+func startStub(tb testing.TB, h handler) *stubServer {
+	tb.Helper()
+	udp, tcp := listenBoth(tb)
 	s := &stubServer{addr: udp.LocalAddr().(*net.UDPAddr).AddrPort()}
 	count := func(n *atomic.Int64, overTCP bool) dns.HandlerFunc {
 		return func(w dns.ResponseWriter, r *dns.Msg) { n.Add(1); h(w, r, overTCP) }
@@ -37,9 +37,9 @@ func startStub(t *testing.T, h handler) *stubServer {
 		server.NotifyStartedFunc = func() { close(started) }
 		go func() { done <- server.ActivateAndServe() }()
 		<-started
-		t.Cleanup(func() {
+		tb.Cleanup(func() {
 			if err := errors.Join(server.Shutdown(), <-done); err != nil {
-				t.Error(err)
+				tb.Error(err)
 			}
 		})
 	}
@@ -48,12 +48,12 @@ func startStub(t *testing.T, h handler) *stubServer {
 
 // listenBoth listens on the same port over UDP and TCP. The kernel chooses one that
 // is free for UDP only, so it may take several attempts.
-func listenBoth(t *testing.T) (*net.UDPConn, *net.TCPListener) {
-	t.Helper()
+func listenBoth(tb testing.TB) (*net.UDPConn, *net.TCPListener) {
+	tb.Helper()
 	for attempt := 0; ; attempt++ {
 		udp, err := net.ListenUDP("udp", &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1)})
 		if err != nil {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 		tcp, err := net.ListenTCP("tcp", net.TCPAddrFromAddrPort(udp.LocalAddr().(*net.UDPAddr).AddrPort()))
 		if err == nil {
@@ -61,19 +61,19 @@ func listenBoth(t *testing.T) (*net.UDPConn, *net.TCPListener) {
 		}
 		udp.Close()
 		if attempt == 20 {
-			t.Fatal(err)
+			tb.Fatal(err)
 		}
 	}
 }
 
 // reply answers r with the records in texts.
-func reply(t *testing.T, r *dns.Msg, rcode int, texts ...string) *dns.Msg {
+func reply(tb testing.TB, r *dns.Msg, rcode int, texts ...string) *dns.Msg {
 	m := new(dns.Msg)
 	m.SetRcode(r, rcode)
 	for _, text := range texts {
 		rr, err := dns.NewRR(text)
 		if err != nil {
-			t.Error(err)
+			tb.Error(err)
 			continue
 		}
 		if _, ok := rr.(*dns.SOA); ok {
@@ -86,15 +86,15 @@ func reply(t *testing.T, r *dns.Msg, rcode int, texts ...string) *dns.Msg {
 }
 
 // always answers each question with the same records.
-func always(t *testing.T, rcode int, texts ...string) handler {
-	return func(w dns.ResponseWriter, r *dns.Msg, _ bool) { _ = w.WriteMsg(reply(t, r, rcode, texts...)) }
+func always(tb testing.TB, rcode int, texts ...string) handler {
+	return func(w dns.ResponseWriter, r *dns.Msg, _ bool) { _ = w.WriteMsg(reply(tb, r, rcode, texts...)) }
 }
 
 // silent answers nothing.
 func silent(dns.ResponseWriter, *dns.Msg, bool) {}
 
-func newForwarder(t *testing.T, edit func(*Options), servers ...*stubServer) *Forwarder {
-	t.Helper()
+func newForwarder(tb testing.TB, edit func(*Options), servers ...*stubServer) *Forwarder {
+	tb.Helper()
 	o := Options{Registerer: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)}
 	for _, s := range servers {
 		o.Upstreams = append(o.Upstreams, s.addr.String())
@@ -104,9 +104,10 @@ func newForwarder(t *testing.T, edit func(*Options), servers ...*stubServer) *Fo
 	}
 	f, err := New(o)
 	if err != nil {
-		t.Fatal(err)
+		tb.Fatal(err)
 	}
-	f.attempt = 300 * time.Millisecond
+	f.attempts.timeout = 300 * time.Millisecond
+	tb.Cleanup(f.background.stop)
 	return f
 }
 

@@ -1,31 +1,31 @@
 package forward
 
 import (
-	"bufio"
-	"bytes"
-	"cmp"
-	"fmt"
 	"log/slog"
 	"net/netip"
-	"os"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"github.com/miekg/dns"
 )
 
 const (
-	dnsPort = 53
-	// recheck is how long a file of upstreams is believed not to have changed.
-	recheck = 5 * time.Second
-	// failuresToDown is how many times in a row an upstream must fail to be asked
-	// last, for minDown at first and for twice as long each time, up to maxDown.
-	failuresToDown = 2
-	minDown        = time.Second
-	maxDown        = 30 * time.Second
+	// failuresToDown is how many times in a row an upstream must be silent to be
+	// asked last, for minDown at first and for twice as long each time, up to
+	// maxDown. There is no hurry: who waits is not left with that one.
+	failuresToDown = 4
+	// latesToDown is the same for questions that somebody else had to be asked, too,
+	// because this one was slower than mostly: it takes less time to find out.
+	latesToDown = 8
+	minDown     = time.Second
+	maxDown     = 30 * time.Second
+	// silence is how long an upstream must have said nothing for questions not to be
+	// wasted on it.
+	silence = 10 * time.Second
+	// mannersFor is how long an upstream's lack of manners is remembered.
+	mannersFor = time.Hour
+	// lossMemory is over how many questions, about, the loss is measured.
+	lossMemory = 64
 )
 
 // upstream is a resolver, and what is known of its health: only what the answers
@@ -35,10 +35,20 @@ type upstream struct {
 
 	mu        sync.Mutex
 	failures  int
+	lates     int // since the last answer
 	downFor   time.Duration
 	downUntil time.Time
+	lastHeard time.Time
+	loss      float64 // share of questions without an answer, the last ones counting most
+	// took are the last times that answers took, a ring; slow is their 95th
+	// percentile, or 0 if there are too few.
+	took     [64]time.Duration
+	answered int
+	slow     time.Duration
 
-	warned atomic.Bool
+	withoutEDNS, withoutCase time.Time // until when
+
+	warned, reported atomic.Bool
 }
 
 // isDown also gives out the one question that tries an upstream which was down:
@@ -50,27 +60,126 @@ func (u *upstream) isDown(now time.Time, attempt time.Duration) bool {
 		return true
 	}
 	if u.failures >= failuresToDown {
-		// A little less than the attempt, as report heeds no failure before.
+		// A little less than the attempt, as failed heeds no failure before.
 		u.downUntil = now.Add(attempt * 9 / 10)
 	}
 	return false
 }
 
-// report notes whether u answered. Failures of questions that were under way
-// when u went down say nothing new.
-func (u *upstream) report(ok bool, now time.Time) {
+// succeeded notes an answer that took so long.
+func (u *upstream) succeeded(took time.Duration, now time.Time) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if ok {
-		u.failures, u.downFor, u.downUntil = 0, 0, time.Time{}
-		return
+	u.lastHeard = now
+	u.failures, u.lates, u.downFor, u.downUntil = 0, 0, 0, time.Time{}
+	u.loss -= u.loss / lossMemory
+	u.took[u.answered%len(u.took)] = took
+	if u.answered++; u.answered%8 == 0 {
+		sorted := u.took
+		n := min(u.answered, len(sorted))
+		slices.Sort(sorted[:n])
+		u.slow = sorted[n*95/100]
 	}
+}
+
+// failed notes that there was no answer, and reports whether u is down since
+// then. Failures of questions that were under way when u went down say nothing new.
+func (u *upstream) failed(now time.Time) (down bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.loss += (1 - u.loss) / lossMemory
 	u.failures++
+	return u.goDown(now)
+}
+
+// lost notes that u answered when it was asked once more: the first question, or
+// its answer, got lost.
+func (u *upstream) lost() {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.loss += (1 - u.loss) / lossMemory
+}
+
+// late notes that u was slower than it mostly is, and reports like failed.
+func (u *upstream) late(now time.Time) (down bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if u.lates++; u.lates < latesToDown {
+		return false
+	}
+	u.failures = max(u.failures, failuresToDown)
+	return u.goDown(now)
+}
+
+// goDown needs the lock.
+func (u *upstream) goDown(now time.Time) bool {
 	if u.failures < failuresToDown || now.Before(u.downUntil) {
-		return
+		return false
 	}
 	u.downFor = min(max(2*u.downFor, minDown), maxDown)
 	u.downUntil = now.Add(u.downFor)
+	return true
+}
+
+// patience returns how long to wait for u before somebody else is asked, too, and
+// how long before u itself is asked once more.
+func (u *upstream) patience() (hedge, resend time.Duration) {
+	const (
+		unknown          = 100 * time.Millisecond
+		shortest         = 10 * time.Millisecond
+		longest          = 500 * time.Millisecond
+		lossy            = .01
+		resendWhenLossy  = 100 * time.Millisecond
+		resendWhenSilent = 400 * time.Millisecond
+	)
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	hedge = unknown
+	if u.slow > 0 {
+		hedge = min(max(u.slow, shortest), longest)
+	}
+	if u.loss > lossy {
+		return hedge, resendWhenLossy
+	}
+	// Datagrams do not get lost here: it is the name that takes its time.
+	return hedge, resendWhenSilent
+}
+
+// isSilent reports whether u has said nothing for long.
+func (u *upstream) isSilent(now time.Time) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return now.Sub(u.lastHeard) > silence
+}
+
+// manners returns what u can be asked with.
+func (u *upstream) manners(now time.Time) (edns, cased bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	return !now.Before(u.withoutEDNS), !now.Before(u.withoutCase)
+}
+
+func (u *upstream) lacksEDNS(now time.Time) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.withoutEDNS = now.Add(mannersFor)
+}
+
+func (u *upstream) lacksCase(now time.Time) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.withoutCase = now.Add(mannersFor)
+}
+
+// tell logs that u has fallen silent, and that it is back, once each.
+func (u *upstream) tell(log *slog.Logger, silent bool) {
+	switch {
+	case u.reported.Load() == silent || u.reported.Swap(silent) == silent:
+	case silent:
+		log.Warn("an upstream does not answer and is asked last", "upstream", u.addr)
+	default:
+		log.Info("an upstream answers again", "upstream", u.addr)
+	}
 }
 
 func (u *upstream) warnOfSelf(log *slog.Logger) {
@@ -88,145 +197,4 @@ func (us *upstreams) get(addr netip.AddrPort) *upstream {
 	}
 	u, _ := us.m.LoadOrStore(addr, &upstream{addr: addr})
 	return u.(*upstream)
-}
-
-// group is a list of upstreams as the configuration has it: addresses, and files
-// that hold addresses.
-type group struct {
-	log     *slog.Logger
-	sources []*source
-
-	mu      sync.Mutex
-	checked time.Time
-	known   []netip.AddrPort
-}
-
-// source is one element of the list: an address, or a file.
-type source struct {
-	addr netip.AddrPort
-	file string
-
-	// Of the file, when it was read.
-	modified time.Time
-	size     int64
-	failed   bool
-	held     []netip.AddrPort
-}
-
-func newGroup(texts []string, log *slog.Logger) (*group, error) {
-	g := &group{log: log}
-	for i, text := range texts {
-		if strings.Contains(text, "/") {
-			g.sources = append(g.sources, &source{file: text})
-			continue
-		}
-		addr, err := parseServer(text)
-		if err != nil {
-			return nil, fmt.Errorf("[%d]: %w", i, err)
-		}
-		g.sources = append(g.sources, &source{addr: addr})
-	}
-	return g, nil
-}
-
-func newStubs(o Options) ([]stub, error) {
-	var out []stub
-	for domain, texts := range o.StubDomains {
-		if _, ok := dns.IsDomainName(domain); !ok {
-			return nil, fmt.Errorf("%q is no domain name", domain)
-		}
-		g, err := newGroup(texts, o.Log)
-		if err != nil {
-			return nil, fmt.Errorf("%s%w", domain, err)
-		}
-		out = append(out, stub{dns.CanonicalName(domain), g})
-	}
-	slices.SortFunc(out, func(a, b stub) int {
-		return cmp.Or(cmp.Compare(dns.CountLabel(b.domain), dns.CountLabel(a.domain)), cmp.Compare(a.domain, b.domain))
-	})
-	return out, nil
-}
-
-// parseServer reads an IP address with or without a port.
-func parseServer(s string) (netip.AddrPort, error) {
-	if addr, err := netip.ParseAddr(strings.Trim(s, "[]")); err == nil {
-		return netip.AddrPortFrom(addr.Unmap(), dnsPort), nil
-	}
-	ap, err := netip.ParseAddrPort(s)
-	if err != nil || ap.Port() == 0 {
-		return netip.AddrPort{}, fmt.Errorf("%q is neither an IP address with or without a port nor the path of a file", s)
-	}
-	return netip.AddrPortFrom(ap.Addr().Unmap(), ap.Port()), nil
-}
-
-// addrs returns the addresses of the group in order, each once. It looks whether
-// files have changed, but not more often than recheck allows.
-func (g *group) addrs(now time.Time) []netip.AddrPort {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if !g.checked.IsZero() && now.Sub(g.checked) < recheck {
-		return g.known
-	}
-	g.checked = now
-	var known []netip.AddrPort
-	for _, s := range g.sources {
-		for _, addr := range s.addrs(g.log) {
-			if !slices.Contains(known, addr) {
-				known = append(known, addr)
-			}
-		}
-	}
-	g.known = known
-	return known
-}
-
-// addrs returns what the source holds. A file that has gone or cannot be read
-// counts as it was.
-func (s *source) addrs(log *slog.Logger) []netip.AddrPort {
-	if s.file == "" {
-		return []netip.AddrPort{s.addr}
-	}
-	if err := s.read(); err != nil {
-		if !s.failed {
-			log.Warn("cannot read the list of upstream resolvers; what it held stays", "error", err, "upstreams", s.held)
-		}
-		s.failed = true
-		return s.held
-	}
-	s.failed = false
-	return s.held
-}
-
-func (s *source) read() error {
-	info, err := os.Stat(s.file)
-	if err != nil {
-		return err
-	}
-	if info.ModTime().Equal(s.modified) && info.Size() == s.size {
-		return nil
-	}
-	text, err := os.ReadFile(s.file)
-	if err != nil {
-		return err
-	}
-	s.held, s.modified, s.size = parseResolvConf(text), info.ModTime(), info.Size()
-	return nil
-}
-
-// parseResolvConf returns the name servers of a file in the format of
-// resolv.conf(5). Lines that it does not understand it skips, as the C library
-// does.
-func parseResolvConf(text []byte) []netip.AddrPort {
-	var out []netip.AddrPort
-	lines := bufio.NewScanner(bytes.NewReader(text))
-	for lines.Scan() {
-		fields := strings.Fields(lines.Text())
-		if len(fields) < 2 || fields[0] != "nameserver" {
-			continue
-		}
-		if addr, err := netip.ParseAddr(fields[1]); err == nil {
-			out = append(out, netip.AddrPortFrom(addr.Unmap(), dnsPort))
-		}
-	}
-	return out
 }

@@ -75,25 +75,82 @@ func FuzzParseResolvConf(f *testing.F) {
 	})
 }
 
-// FuzzAccept feeds datagrams to a request that waits: no panic, and what is
-// accepted carries its ID.
-func FuzzAccept(f *testing.F) {
-	r := new(dns.Msg)
-	r.SetQuestion("www.example.org.", dns.TypeA)
-	r.Id = 0x1234
+func FuzzParseServer(f *testing.F) {
+	f.Add("192.0.2.1:5353")
+	f.Add("[fe80::1%eth0]")
+	f.Fuzz(func(t *testing.T, text string) {
+		if a, err := parseServer(text); err == nil && (!a.IsValid() || a.Port() == 0) {
+			t.Errorf("%q is %v", text, a)
+		}
+	})
+}
+
+// FuzzKey has clients ask for any name: one that is accepted comes back the same.
+func FuzzKey(f *testing.F) {
+	f.Add("www.example.org.")
+	f.Add(`a\.b\000.Example`)
+	f.Fuzz(func(t *testing.T, name string) {
+		k, spelled, err := Query{Name: name}.key()
+		if err != nil {
+			return
+		}
+		if again, _, err := (Query{Name: k.text()}).key(); err != nil || again != k || len(spelled) != len(k.name) || len(spelled) > 255 {
+			t.Errorf("%q became %q, and that %q: %v", name, k.name, again.name, err)
+		}
+	})
+}
+
+// FuzzRead feeds datagrams to a request that waits, as they come and with the
+// beginning that it waits for: no panic, what is accepted is the answer to it, and
+// what is made of that is a valid message of bounded size about nothing else.
+func FuzzRead(f *testing.F) {
+	k := key{name: "\x03www\x07example\x03org\x00", qtype: dns.TypeA, flags: RecursionDesired}
+	r := newRequest(k, true, true)
 	m := new(dns.Msg)
-	m.SetReply(r)
-	m.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: "www.example.org.", Rrtype: dns.TypeA, Class: dns.ClassINET, Ttl: 1}, A: net.IPv4(192, 0, 2, 1)}}
-	wire, err := m.Pack()
-	if err != nil {
+	if err := m.Unpack(r.wire); err != nil {
 		f.Fatal(err)
 	}
-	f.Add(wire)
-	f.Add(wire[:len(wire)-3])
-	var fw Forwarder
-	f.Fuzz(func(t *testing.T, wire []byte) {
-		if got, ok := fw.accept(wire, r); ok && got.Id != r.Id {
-			t.Errorf("accepted ID %d", got.Id)
+	for _, texts := range [][]string{
+		{"www.example.org. 60 IN A 192.0.2.1"},
+		{"www.example.org. 60 IN CNAME x.example.org.", "x.example.org. 60 IN A 192.0.2.1", soa60},
+		{"example.org. 60 IN DNAME example.net.", "www.example.org. 60 IN CNAME www.example.net."},
+	} {
+		wire, err := reply(f, m, dns.RcodeSuccess, texts...).Pack()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(wire[r.questionEnd:], byte(len(texts)), byte(0))
+		f.Add(wire[r.questionEnd:len(wire)-3], byte(1), byte(1))
+	}
+	f.Fuzz(func(t *testing.T, rest []byte, answers, authorities byte) {
+		if len(rest) > dns.MaxMsgSize-r.questionEnd {
+			return
+		}
+		if _, how, _ := r.read(rest); how == exact && !strings.HasPrefix(string(rest), string(r.wire[:2])) {
+			t.Error("accepted another ID")
+		}
+		wire := append(slices.Clone(r.wire[:r.questionEnd]), rest...)
+		wire[2], wire[3], wire[7], wire[9], wire[11] = bitQR>>8, 0, answers, authorities, 0
+		m, how, err := r.read(wire)
+		if how != exact {
+			t.Fatalf("its own question is %v", how)
+		}
+		if err != nil {
+			return
+		}
+		now := time.Unix(1000, 0)
+		a, err := answerOf(m, k, now)
+		if err != nil {
+			return
+		}
+		got := new(dns.Msg)
+		if err := got.Unpack(a.Append(nil, now.Add(time.Second))); err != nil {
+			t.Fatalf("what was made of it is no message: %v", err)
+		}
+		for _, rr := range got.Answer {
+			if owner := rr.Header().Name; !dns.IsSubDomain(owner, "www.example.org.") && len(got.Answer) == 1 {
+				t.Errorf("kept %v", rr)
+			}
 		}
 	})
 }
@@ -109,7 +166,7 @@ func TestFileOfUpstreamsIsReadAgainWhenItChanges(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	g, err := newGroup([]string{"192.0.2.7:5353", path}, slog.New(slog.DiscardHandler))
+	g, err := newGroup(".", []string{"192.0.2.7:5353", path}, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -125,7 +182,8 @@ func TestFileOfUpstreamsIsReadAgainWhenItChanges(t *testing.T) {
 	expect("192.0.2.7:5353") // nobody has looked
 	now = now.Add(recheck)
 	expect("192.0.2.7:5353", "192.0.2.1:53", "192.0.2.2:53")
-	write("nameserver 192.0.2.3\nnameserver 192.0.2.3\n", now)
+	// What takes its place may be as old and as long.
+	write("nameserver 192.0.2.3\nnameserver 192.0.2.3\n", now.Add(-recheck))
 	now = now.Add(recheck)
 	expect("192.0.2.7:5353", "192.0.2.3:53")
 	if err := os.Remove(path); err != nil {
@@ -144,29 +202,31 @@ func TestUpstreamHealth(t *testing.T) {
 			t.Errorf("%s: down %v, want %v", about, got, want)
 		}
 	}
-	u.report(false, now)
+	u.failed(now)
 	expect("one failure", false)
-	u.report(false, now)
-	expect("two failures", true)
+	for range failuresToDown - 1 {
+		u.failed(now)
+	}
+	expect("failures in a row", true)
 	for range 100 {
-		u.report(false, now)
+		u.failed(now)
 	}
 	now = now.Add(minDown)
 	expect("after the first pause, however many failed in it", false)
-	u.report(false, now)
+	u.failed(now)
 	now = now.Add(minDown)
 	expect("the next pause is longer", true)
 	now = now.Add(minDown)
 	expect("and ends", false)
 	for range 20 {
-		u.report(false, now)
+		u.failed(now)
 		now = now.Add(maxDown)
 	}
 	expect("no pause is longer than maxDown", false)
-	u.report(false, now)
-	u.report(true, now)
+	u.failed(now)
+	u.succeeded(time.Millisecond, now)
 	expect("an answer", false)
-	u.report(false, now)
+	u.failed(now)
 	expect("starts over", false)
 }
 

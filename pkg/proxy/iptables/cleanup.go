@@ -9,7 +9,7 @@ import (
 	"github.com/signpost-dev/signpost/pkg/proxy/ruleset"
 )
 
-// Cleanup removes every hook and every chain of Signpost, in all tables, in both
+// Cleanup removes every hook and every chain and IP set of Signpost, in all tables, in both
 // families and from both backends, as far as the programs are there. It goes on after an
 // error and returns all of them.
 func Cleanup(ctx context.Context, log *slog.Logger) error {
@@ -17,6 +17,8 @@ func Cleanup(ctx context.Context, log *slog.Logger) error {
 	for _, b := range []Backend{NFT, Legacy} {
 		errs = append(errs, CleanupBackend(ctx, b, log))
 	}
+	sets, err := ipSets(0)
+	errs = append(errs, err, destroyIPSets(sets))
 	return errors.Join(errs...)
 }
 
@@ -37,20 +39,20 @@ func CleanupBackend(ctx context.Context, b Backend, log *slog.Logger) error {
 
 func cleanup(ctx context.Context, b Backend, f ruleset.Family, names programs, log *slog.Logger) error {
 	// Looked for before opening, so that tables that nobody uses are not created.
-	found, err := (&Tables{names: names}).Existing(ctx)
-	if err != nil || len(found.Chains) == 0 {
+	found, err := (&Tables{family: f, names: names, witness: NewWitness(b)}).Existing(ctx)
+	if err != nil || found.Set.Len() == 0 {
 		return err
 	}
-	t, err := Open(ctx, b, f)
+	t, err := Open(ctx, b, f, NewWitness(b))
 	if err != nil {
 		return err
 	}
 	if err := t.DeleteJumps(ctx, found.Jumps); err != nil {
 		return err
 	}
-	if err := t.Restore(ctx, ruleset.Replace(&ruleset.Set{}, found.Chains).Text()); err != nil {
+	if err := t.Restore(ctx, ruleset.Diff(&found.Set, &ruleset.Set{}).Text()); err != nil {
 		return err
 	}
-	log.Info("removed all chains", "family", f.String(), "backend", string(b), "chains", len(found.Chains))
+	log.Info("removed all chains", "family", f.String(), "backend", string(b), "chains", found.Set.Len())
 	return nil
 }

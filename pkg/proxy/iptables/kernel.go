@@ -38,6 +38,10 @@ func needs() []need {
 			"all connections of a Service go to one of its endpoints", func(k *render.Kernel) { k.Statistic = false }},
 		{"MASQUERADE --random-fully", ruleset.NAT, "-j MASQUERADE --random-fully",
 			"masqueraded connections may clash and be delayed", func(k *render.Kernel) { k.RandomFully = false }},
+		{"match and target set", ruleset.NAT, "-m set --match-set " + probeSet + " src -j SET --add-set " + probeSet + " src --exist --timeout 1",
+			"Services forget which endpoint a client had when it has had more than about 100 of them", func(k *render.Kernel) { k.IPSets = false }},
+		{"match recent", ruleset.NAT, "-m recent --name " + probeSet + " --update --seconds 1 --reap",
+			"without IP sets too, clients do not keep their endpoints", func(k *render.Kernel) { k.Recent = false }},
 		{"match socket", ruleset.Raw, "-p udp -m udp --dport 1 -m socket",
 			"queries to the DNS Service can go to other nodes", func(k *render.Kernel) { k.Listeners = false }},
 		{"target CT", ruleset.Raw, "-j CT --notrack",
@@ -51,6 +55,9 @@ func needs() []need {
 func (t *Tables) Kernel(ctx context.Context) (k render.Kernel, missing []string, err error) {
 	k = render.FullKernel()
 	k.DropInvalid = !liberal()
+	if t.CreateIPSets(ctx, []string{probeSet}) == nil {
+		defer func() { err = errors.Join(err, t.DestroyIPSets(ctx, []string{probeSet})) }()
+	}
 	if t.Check(ctx, probe(needs())) == nil {
 		return k, nil, nil
 	}
@@ -70,6 +77,9 @@ func (t *Tables) Kernel(ctx context.Context) (k render.Kernel, missing []string,
 	}
 	return k, missing, nil
 }
+
+// probeSet is an IP set that is there while the kernel is looked at.
+const probeSet = ruleset.Prefix + "PROBE"
 
 // probe returns a restore that uses what is needed.
 func probe(needs []need) string {
@@ -102,14 +112,33 @@ func liberal() bool {
 	return err == nil && strings.TrimSpace(string(b)) == "1"
 }
 
-// RouteLocalnet makes the kernel route packets from 127.0.0.0/8, which is what
-// NodePorts at 127.0.0.1 need.
+// RouteLocalnet makes the kernel route packets from and to 127.0.0.0/8, which is what
+// NodePorts at 127.0.0.1 need. The rules that keep other machines from using it have
+// to be in before.
 func RouteLocalnet() error {
-	if b, err := os.ReadFile(localnetFile); err == nil && strings.TrimSpace(string(b)) == "1" {
+	if routesLocalnet() {
 		return nil
 	}
 	if err := os.WriteFile(localnetFile, []byte("1"), 0); err != nil {
 		return fmt.Errorf("allowing node ports at localhost: %w", err)
 	}
 	return nil
+}
+
+// CanRouteLocalnet returns the error that RouteLocalnet would, as far as can be
+// known without doing it.
+func CanRouteLocalnet() error {
+	if routesLocalnet() {
+		return nil
+	}
+	f, err := os.OpenFile(localnetFile, os.O_WRONLY, 0)
+	if err != nil {
+		return fmt.Errorf("allowing node ports at localhost: %w", err)
+	}
+	return f.Close()
+}
+
+func routesLocalnet() bool {
+	b, err := os.ReadFile(localnetFile)
+	return err == nil && strings.TrimSpace(string(b)) == "1"
 }

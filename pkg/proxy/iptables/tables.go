@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os/exec"
 	"slices"
 	"strconv"
@@ -38,11 +39,13 @@ type Tables struct {
 	backend Backend
 	names   programs
 	rules   *goiptables.IPTables
+	witness *Witness
 }
 
-// Open returns the tables of family, by the programs of backend. The error is a
-// MissingProgramError, or says that the kernel does not have the family's tables.
-func Open(ctx context.Context, backend Backend, family ruleset.Family) (*Tables, error) {
+// Open returns the tables of family, by the programs of backend, whose witness is
+// given. The error is a MissingProgramError, ErrLocked, or says that the kernel
+// does not have the family's tables.
+func Open(ctx context.Context, backend Backend, family ruleset.Family, witness *Witness) (*Tables, error) {
 	names, err := find(ctx, backend, family)
 	if err != nil {
 		return nil, err
@@ -55,7 +58,7 @@ func Open(ctx context.Context, backend Backend, family ruleset.Family) (*Tables,
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", names.rule, err)
 	}
-	t := &Tables{family: family, backend: backend, names: names, rules: rules}
+	t := &Tables{family: family, backend: backend, names: names, rules: rules, witness: witness}
 	if err := t.Check(ctx, "*nat\nCOMMIT\n"); err != nil {
 		return nil, fmt.Errorf("no %s tables: %w", family, err)
 	}
@@ -76,9 +79,30 @@ func (t *Tables) Family() ruleset.Family { return t.family }
 func (t *Tables) Restore(ctx context.Context, text string) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), restoreTime)
 	defer cancel()
-	_, err := t.restore(ctx, text)
-	return err
+	return t.witness.during(func() (int, error) {
+		_, err := t.restore(ctx, text)
+		return commits(text, err), err
+	})
 }
+
+// commits returns how many tables a restore of text with this outcome has
+// written; -1 if that is not known.
+func commits(text string, err error) int {
+	refused, ok := errors.AsType[*RefusedError](err)
+	switch {
+	case err == nil:
+		return len(ruleset.Committed(text, math.MaxInt))
+	case errors.Is(err, ErrLocked):
+		return 0
+	case ok && refused.Line > 0:
+		return len(ruleset.Committed(text, refused.Line))
+	}
+	return -1
+}
+
+// Untouched reports whether surely nobody else has written to the tables since
+// Existing was called last. The error says that it cannot be known.
+func (t *Tables) Untouched(context.Context) (bool, error) { return t.witness.untouched(t.family) }
 
 // Check finds out whether Restore would take text, without applying it. It finds
 // what the program refuses, not all that the kernel does. Errors as for Restore.
@@ -105,35 +129,57 @@ func (t *Tables) restore(ctx context.Context, text string, args ...string) (stri
 	return stderr, &BrokenOffError{Program: t.names.restore, Err: err}
 }
 
-// Existing returns the chains that belong to Signpost, and the rules in other people's
-// chains that lead to them.
-func (t *Tables) Existing(ctx context.Context) (ruleset.Existing, error) {
-	var out ruleset.Existing
-	var errs []error
-	err := saved(ctx, t.names.save, func(table ruleset.Table, l string) {
-		if name, ok := strings.CutPrefix(l, ":"); ok {
-			name, _, _ = strings.Cut(name, " ")
-			if k := (ruleset.Key{Table: table, Name: name}); k.Own() {
-				out.Chains = append(out.Chains, k)
-			}
-			return
+// Existing returns the chains that belong to Signpost, with their rules as the
+// program lists them, the rules in other people's chains that lead to them,
+// and Signpost's IP sets.
+func (t *Tables) Existing(ctx context.Context) (*ruleset.Existing, error) {
+	r := reading{chains: map[ruleset.Key]*ruleset.Chain{}}
+	err := t.witness.read(t.family, func() error { return saved(ctx, t.names.save, r.line) })
+	if err := errors.Join(append(r.errs, err)...); err != nil {
+		return nil, err
+	}
+	r.out.Set = *r.out.Set.With(r.chains)
+	sets, err := ipSets(t.family)
+	r.out.IPSets = sets
+	return &r.out, err
+}
+
+// reading is what has been read of a table.
+type reading struct {
+	out    ruleset.Existing
+	chains map[ruleset.Key]*ruleset.Chain
+	errs   []error
+}
+
+func (r *reading) line(table ruleset.Table, l string) {
+	if name, ok := strings.CutPrefix(l, ":"); ok {
+		name, _, _ = strings.Cut(name, " ")
+		if k := (ruleset.Key{Table: table, Name: name}); k.Own() {
+			r.chains[k] = &ruleset.Chain{Key: k}
 		}
-		// Most lines are rules of Signpost's own, and of no interest here.
-		rule, ok := strings.CutPrefix(l, "-A ")
-		if !ok || strings.HasPrefix(rule, ruleset.Prefix) || !strings.Contains(rule, ruleset.Prefix) {
-			return
-		}
-		words, err := ruleset.Fields(rule)
-		errs = append(errs, err)
-		i := slices.IndexFunc(words, func(w string) bool { return w == "-j" || w == "-g" })
-		if i > 0 && i+1 < len(words) && strings.HasPrefix(words[i+1], ruleset.Prefix) {
-			_, rest, _ := strings.Cut(rule, " ")
-			out.Jumps = append(out.Jumps, ruleset.Jump{
-				From: ruleset.Key{Table: table, Name: words[0]}, Target: words[i+1], Rule: ruleset.Rule(rest),
-			})
-		}
-	})
-	return out, errors.Join(append(errs, err)...)
+		return
+	}
+	rule, ok := strings.CutPrefix(l, "-A ")
+	if !ok {
+		return
+	}
+	name, rest, _ := strings.Cut(rule, " ")
+	from := ruleset.Key{Table: table, Name: name}
+	if c := r.chains[from]; c != nil {
+		c.Rules = append(c.Rules, ruleset.Rule(rest))
+		return
+	}
+	if !strings.Contains(rest, ruleset.Prefix) {
+		return // in the chains of others most rules do not lead to ours
+	}
+	words, err := ruleset.Fields(rest)
+	if err != nil {
+		r.errs = append(r.errs, err)
+	}
+	i := slices.IndexFunc(words, func(w string) bool { return w == "-j" || w == "-g" })
+	if i >= 0 && i+1 < len(words) && strings.HasPrefix(words[i+1], ruleset.Prefix) {
+		r.out.Jumps = append(r.out.Jumps, ruleset.Jump{From: from, Target: words[i+1], Rule: ruleset.Rule(rest)})
+	}
 }
 
 // saved calls see with every line that a save program prints, but comments. A

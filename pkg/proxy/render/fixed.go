@@ -2,7 +2,10 @@ package render
 
 import (
 	"fmt"
+	"net/netip"
+	"slices"
 
+	"github.com/signpost-dev/signpost/pkg/model"
 	"github.com/signpost-dev/signpost/pkg/proxy/ruleset"
 )
 
@@ -15,6 +18,9 @@ const (
 	hairpin      = ruleset.Prefix + "HAIRPIN"
 	offCluster   = ruleset.Prefix + "OFF-CLUSTER"
 	forward      = ruleset.Prefix + "FORWARD"
+	invalid      = ruleset.Prefix + "INVALID"
+	nobody       = ruleset.Prefix + "NOBODY"
+	healthChecks = ruleset.Prefix + "HEALTH-CHECKS"
 	firewall     = ruleset.Prefix + "FIREWALL"
 	listenersIn  = ruleset.Prefix + "LISTENERS-IN"
 	listenersOut = ruleset.Prefix + "LISTENERS-OUT"
@@ -30,10 +36,15 @@ func (f *facts) fixed() []*ruleset.Chain {
 		{Key: ruleset.Key{Table: ruleset.NAT, Name: masquerade}, Rules: f.masqueradeRules()},
 		{Key: ruleset.Key{Table: ruleset.Filter, Name: forward}, Rules: f.forwardRules()},
 	}
-	if len(f.offNet) > 1 && !f.MasqueradeAll {
+	if len(f.pods) > 1 && !f.MasqueradeAll {
 		out = append(out, &ruleset.Chain{Key: ruleset.Key{Table: ruleset.NAT, Name: offCluster}, Rules: f.offClusterRules()})
 	}
-	if f.guardsLocalhost() {
+	if len(f.ServiceCIDRs) > 0 {
+		out = append(out, &ruleset.Chain{Key: ruleset.Key{Table: ruleset.Filter, Name: nobody}, Rules: f.nobodyRules()})
+	}
+	// A kernel that is told to route 127.0.0.0/8, so that NodePorts can be served
+	// there, would also take packets to it from a neighbour (CVE-2020-8558).
+	if f.LocalhostNodePorts {
 		out = append(out, &ruleset.Chain{Key: ruleset.Key{Table: ruleset.Filter, Name: firewall}, Rules: []ruleset.Rule{
 			ruleset.Rule("! -s 127.0.0.0/8 -d 127.0.0.0/8" + f.comment("not from elsewhere to localhost") +
 				" -m conntrack ! --ctstate RELATED,ESTABLISHED,DNAT -j DROP"),
@@ -58,39 +69,52 @@ func (f *facts) masqueradeRules() []ruleset.Rule {
 func (f *facts) forwardRules() []ruleset.Rule {
 	var out []ruleset.Rule
 	if f.Kernel.DropInvalid {
-		out = append(out, "-m conntrack --ctstate INVALID -j DROP")
+		out = append(out, ruleset.Rule("-p tcp -m conntrack --ctstate INVALID"+f.comment("not translated, resets connections")+" -j "+invalid))
 	}
 	return append(out,
 		ruleset.Rule("-m mark --mark "+f.mark()+f.comment("forward what will be masqueraded")+" -j ACCEPT"),
 		ruleset.Rule("-m conntrack --ctstate RELATED,ESTABLISHED"+f.comment("and all that follows")+" -j ACCEPT"))
 }
 
-// offClusterRules mark all but packets from the ranges. It takes a chain because
-// one rule can exclude only one range.
-func (f *facts) offClusterRules() []ruleset.Rule {
+// invalidHead are the rules for packets that may be of Services by their range: those that
+// come from pods, and those to cluster IPs. Other people's connections may take one
+// way there and another one back.
+func (f *facts) invalidHead() []ruleset.Rule {
 	var out []ruleset.Rule
-	for _, p := range f.offNet {
-		out = append(out, ruleset.Rule("-s "+p.String()+" -j RETURN"))
+	for _, p := range f.podRanges {
+		out = append(out, ruleset.Rule("-s "+p.String()+" -j DROP"))
 	}
-	return append(out, ruleset.Rule(f.setMark()))
-}
-
-// rejectNobodys rejects what is meant for a Service that does not exist, or does
-// not exist any more. An address that the node itself has is somebody's: it is a
-// local listener's, or put there by who knows why.
-func (f *facts) rejectNobodys() []ruleset.Rule {
-	var out []ruleset.Rule
-	for _, p := range f.ofFamily(f.ServiceCIDRs) {
-		match := "-d " + p.String() + " -m addrtype ! --dst-type LOCAL" + f.comment("no Service has this address and port")
-		out = append(out, ruleset.Rule("-p tcp "+match+refuse("tcp")), ruleset.Rule(match+refuse("")))
+	for _, p := range f.ServiceCIDRs {
+		out = append(out, ruleset.Rule("-d "+p.String()+" -j DROP"))
 	}
 	return out
 }
 
-// guardsLocalhost reports whether 127.0.0.0/8 has to be guarded: to serve
-// NodePorts there, the kernel is told to route such addresses, and then a
-// neighbour could send packets to them (CVE-2020-8558).
-func (f *facts) guardsLocalhost() bool { return f.LocalhostNodePorts && f.family == ruleset.IPv4 }
+// near returns what an endpoint has a rule for of those that drop what is invalid:
+// nothing if it is in a range of pods; the 256 addresses around it, or the /64, if
+// it is on a node, as there are others there; and itself only if nobody knows what it is.
+func (f *facts) near(e *model.Endpoint) (netip.Prefix, bool) {
+	if slices.ContainsFunc(f.podRanges, func(r netip.Prefix) bool { return r.Contains(e.Addr) }) {
+		return netip.Prefix{}, false
+	}
+	bits := e.Addr.BitLen()
+	if e.Node != "" {
+		bits = map[ruleset.Family]int{ruleset.IPv4: 24, ruleset.IPv6: 64}[f.family]
+	}
+	return netip.PrefixFrom(e.Addr, bits).Masked(), true
+}
+
+// nobodyRules reject what is meant for a Service that does not exist, or does
+// not offer that port, or has no endpoints. The kernel sends a host about one ICMP
+// message a second, so of many clients on it most would wait for their
+// time-outs; a reset has no such limit.
+func (f *facts) nobodyRules() []ruleset.Rule {
+	const why = "no Service has this address and port, or it has no endpoints"
+	return []ruleset.Rule{
+		ruleset.Rule("-p tcp" + f.comment(why) + " -j REJECT --reject-with tcp-reset"),
+		ruleset.Rule("-j REJECT"),
+	}
+}
 
 // listenerChains keep packets to and from a local listener out of connection
 // tracking, and with it out of translation. The reply has to be named too: it
@@ -124,7 +148,7 @@ func (f *facts) hooks() []ruleset.Hook {
 		{Chain: ruleset.Key{Table: ruleset.Filter, Name: "INPUT"}, Match: isNew, Target: services},
 		{Chain: ruleset.Key{Table: ruleset.Filter, Name: "OUTPUT"}, Match: isNew, Target: services},
 	}
-	if f.guardsLocalhost() {
+	if f.LocalhostNodePorts {
 		out = append(out,
 			ruleset.Hook{Chain: ruleset.Key{Table: ruleset.Filter, Name: "INPUT"}, Target: firewall},
 			ruleset.Hook{Chain: ruleset.Key{Table: ruleset.Filter, Name: "OUTPUT"}, Target: firewall})

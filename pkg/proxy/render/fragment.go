@@ -14,18 +14,22 @@ import (
 // on that Service and the facts alone, and is made anew when the Service is
 // another object.
 type fragment struct {
-	chains   []*ruleset.Chain // its own, one per port
-	entries  []entry          // its rules in chains that Services share
+	chains   []*ruleset.Chain // its own
+	entries  []*entry         // its rules in chains that Services share
 	problems []model.Problem
 }
 
+func (out *fragment) problem(field, message string) {
+	out.problems = append(out.problems, model.Problem{Field: field, Message: message})
+}
+
 // fragment never fails: what cannot be rendered is left out and named.
-func (f *facts) fragment(svc *model.Service) *fragment {
+func (f *facts) fragment(t *trees, svc *model.Service) *fragment {
 	out := &fragment{}
 	if svc.Headless || svc.ExternalName != "" {
 		return out
 	}
-	vips := f.vips(svc, out)
+	vips := f.addresses("spec.clusterIPs", svc.ClusterIPs, out)
 	if len(vips) == 0 {
 		return out
 	}
@@ -34,121 +38,101 @@ func (f *facts) fragment(svc *model.Service) *fragment {
 		return out
 	}
 	if svc.OtherProxy {
-		out.entries = f.leaveAlone(svc.Name, vips)
+		f.leaveAlone(t, svc.Name, vips, out)
 		return out
 	}
+	fronts := frontEnds{vips: vips}
+	// What is an address twice is the more protected one: nobody can take a cluster IP away
+	// by naming it as an external IP.
+	taken := slices.Clone(vips)
+	for _, a := range f.addresses("spec.externalIPs", svc.ExternalIPs, out) {
+		if !slices.Contains(taken, a) {
+			fronts.externals, taken = append(fronts.externals, a), append(taken, a)
+		}
+	}
+	for _, a := range f.addresses("status.loadBalancer.ingress", svc.LoadBalancerIPs, out) {
+		if !slices.Contains(taken, a) {
+			fronts.balancers, taken = append(fronts.balancers, a), append(taken, a)
+		}
+	}
+	fronts.ranges = f.ofFamily(svc.SourceRanges)
 	for i, port := range svc.Ports {
-		f.port(svc, i, port, vips, out)
+		if f.fit(svc, i, out) {
+			p := f.newPort(t, svc, fmt.Sprintf("spec.ports[%d]", i), port, fronts, out)
+			p.render()
+		}
+	}
+	if svc.HealthCheckNodePort != 0 {
+		f.healthCheck(t, svc, out)
 	}
 	return out
 }
 
-// vips returns the cluster IPs of the family.
-func (f *facts) vips(svc *model.Service, out *fragment) []netip.Addr {
-	var vips []netip.Addr
-	for i, a := range svc.ClusterIPs {
-		switch {
-		case !a.IsValid() || a.Zone() != "" || a.IsUnspecified() || a.Is4In6():
-			// Said once, by the family that is always there.
-			if f.family == ruleset.IPv4 {
-				out.problem(fmt.Sprintf("spec.clusterIPs[%d]", i), fmt.Sprintf("%q is no address of a Service", a))
-			}
-		case f.family.Has(a):
-			vips = append(vips, a)
-		}
-	}
-	return vips
+// frontEnds are the addresses of a Service in one family.
+type frontEnds struct {
+	vips, externals, balancers []netip.Addr
+	// ranges limit who may use balancers; none for everybody.
+	ranges []netip.Prefix
 }
 
-func (f *facts) port(svc *model.Service, i int, port model.ServicePort, vips []netip.Addr, out *fragment) {
-	field := fmt.Sprintf("spec.ports[%d]", i)
-	proto, ok := protocol(port.Protocol)
+// addresses returns the addresses of the family.
+func (f *facts) addresses(field string, all []netip.Addr, out *fragment) []netip.Addr {
+	var fit []netip.Addr
+	for i, a := range all {
+		switch {
+		case !a.IsValid() || a.Zone() != "" || a.IsUnspecified() || a.IsMulticast() || a.Is4In6():
+			// Said once, by the family that is always there.
+			if f.family == ruleset.IPv4 {
+				out.problem(fmt.Sprintf("%s[%d]", field, i), fmt.Sprintf("%q is no address of a Service", a))
+			}
+		case f.family.Has(a) && !slices.Contains(fit, a):
+			fit = append(fit, a)
+		}
+	}
+	return fit
+}
+
+// fit reports whether a port can be rendered.
+func (f *facts) fit(svc *model.Service, i int, out *fragment) bool {
+	field, port := fmt.Sprintf("spec.ports[%d]", i), svc.Ports[i]
+	_, ok := protocol(port.Protocol)
 	switch {
 	case !ok:
 		out.problem(field+".protocol", fmt.Sprintf("%q is none that can be proxied", port.Protocol))
-		return
 	case port.Port == 0:
 		out.problem(field+".port", "is 0")
-		return
 	case port.Name != "" && !safe(port.Name):
 		out.problem(field+".name", "has a character that no rule may contain")
-		return
+	case slices.ContainsFunc(svc.Ports[:i], func(p model.ServicePort) bool {
+		return p.Protocol == port.Protocol && (p.Name == port.Name || p.Port == port.Port)
+	}):
+		out.problem(field, "an earlier port has the same name or number")
+	default:
+		return true
 	}
-	name := model.ServicePortName{Name: svc.Name, Port: port.Name, Protocol: port.Protocol}
-	targets := f.targets(svc, field, port, vips[0], out)
-	if f.listenedAt(vips, port.Port) {
-		targets = f.elsewhere(targets)
-	}
-	chain := f.serviceChain(name, proto, targets)
-	out.chains = append(out.chains, chain)
+	return false
+}
+
+// leaveAlone returns the entries that keep what is meant for another proxy's Service
+// from being rejected with the range that its address is in.
+func (f *facts) leaveAlone(t *trees, n model.Name, vips []netip.Addr, out *fragment) {
 	for _, vip := range vips {
-		out.entries = append(out.entries, f.clusterIP(name, proto, vip, port.Port, chain.Name)...)
-	}
-	if port.NodePort != 0 {
-		out.entries = append(out.entries, f.nodePort(name, proto, port.NodePort, chain.Name, len(targets) > 0)...)
-	}
-	for _, t := range targets {
-		if f.local(t.Endpoint) {
-			out.entries = append(out.entries, f.hairpin(name, t.Addr()))
+		if f.serviceCIDR(vip) >= 0 {
+			out.entries = append(out.entries, &entry{
+				tree: t.refusedIP(f, vip), key: addressKey(vip), owner: model.ServicePortName{Name: n},
+				rules: []ruleset.Rule{ruleset.Rule("-d " + hostPrefix(vip) + f.comment(n.String()+" has another proxy") + " -j RETURN")},
+			})
 		}
 	}
 }
 
-// targets returns the usable targets of the family that a rule can name.
-func (f *facts) targets(svc *model.Service, field string, port model.ServicePort, like netip.Addr, out *fragment) []model.Target {
-	usable := model.Usable(svc.Targets(port, like))
-	kept := usable[:0]
-	for _, t := range usable {
-		if a := t.Addr(); !f.family.Has(a) || a.Zone() != "" || a.IsUnspecified() || t.Port() == 0 {
-			out.problem(field, fmt.Sprintf("endpoint %q is none that packets can go to", t.AddrPort))
-			continue
-		}
-		kept = append(kept, t)
-	}
-	return kept
-}
-
-// listenedAt reports whether a process of this node may listen at the port of one
-// of the addresses.
-func (f *facts) listenedAt(vips []netip.Addr, port uint16) bool {
-	return slices.ContainsFunc(f.listeners, func(l netip.AddrPort) bool {
-		return l.Port() == port && slices.Contains(vips, l.Addr())
+// healthCheck lets load balancers ask, whatever the node's firewall says of all else.
+func (f *facts) healthCheck(t *trees, svc *model.Service, out *fragment) {
+	key := portKey("tcp", svc.HealthCheckNodePort)
+	out.entries = append(out.entries, &entry{
+		tree: t.healthChecks, key: key, owner: model.ServicePortName{Name: svc.Name}, field: "spec.healthCheckNodePort",
+		rules: []ruleset.Rule{ruleset.Rule(portSpace{}.match(key) + f.comment(svc.Name.String()+" health check") + " -j ACCEPT")},
 	})
-}
-
-// elsewhere leaves out the targets on the node itself, if there are others. Rules
-// get packets to a local listener only when it is not there: then whoever
-// should listen has died, and with it nobody is left who would take it out of
-// the rules.
-func (f *facts) elsewhere(targets []model.Target) []model.Target {
-	others := slices.DeleteFunc(slices.Clone(targets), func(t model.Target) bool {
-		return t.Endpoint.Node == f.node.Name || slices.Contains(f.node.Addrs, t.Addr())
-	})
-	if len(others) == 0 {
-		return targets
-	}
-	return others
-}
-
-func (out *fragment) problem(field, message string) {
-	out.problems = append(out.problems, model.Problem{Field: field, Message: message})
-}
-
-// serviceChain returns the chain of a Service port: each endpoint gets an equal
-// share, because rule i of n takes one of n-i+1 of what the earlier ones left.
-func (f *facts) serviceChain(name model.ServicePortName, proto string, targets []model.Target) *ruleset.Chain {
-	chain := &ruleset.Chain{
-		Key:   ruleset.Key{Table: ruleset.NAT, Name: ruleset.HashedName("SVC-", name.String()+proto)},
-		Rules: make([]ruleset.Rule, 0, len(targets)),
-	}
-	for i, t := range targets {
-		random := ""
-		if left := len(targets) - i; left > 1 && f.Kernel.Statistic {
-			random = fmt.Sprintf(" -m statistic --mode random --probability %0.10f", 1/float64(left))
-		}
-		chain.Rules = append(chain.Rules, ruleset.Rule("-p "+proto+random+" -j DNAT --to-destination "+t.AddrPort.String()))
-	}
-	return chain
 }
 
 // protocol returns the name that iptables has for a protocol.

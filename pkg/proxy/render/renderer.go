@@ -17,59 +17,56 @@ type Renderer struct {
 	facts     facts
 	services  model.ServiceMap
 	fragments map[model.Name]*fragment
-	shared    assembly
+	trees     *trees
 	set       *ruleset.Set
 }
 
 // New returns a Renderer that has rendered no Services. A change of cfg or node
 // takes another Renderer.
 func New(family ruleset.Family, cfg Config, node model.Node) *Renderer {
-	r := &Renderer{
-		facts:     newFacts(family, cfg, node),
-		fragments: map[model.Name]*fragment{},
-		shared:    assembly{},
-	}
+	r := &Renderer{facts: newFacts(family, cfg, node), fragments: map[model.Name]*fragment{}}
+	r.trees = r.facts.newTrees()
 	changes := map[ruleset.Key]*ruleset.Chain{}
 	for _, c := range r.facts.fixed() {
 		changes[c.Key] = c
 	}
-	for _, k := range []ruleset.Key{
-		{Table: ruleset.NAT, Name: services}, {Table: ruleset.NAT, Name: hairpin}, {Table: ruleset.Filter, Name: services},
-	} {
-		p := &place{key: k}
-		if k.Table == ruleset.Filter {
-			p.tail = r.facts.rejectNobodys()
-		}
-		r.shared.open(p)
-		changes[k] = r.shared.chain(k)
-	}
+	r.settle(changes)
 	r.set = (&ruleset.Set{}).With(changes)
 	return r
 }
 
 // Update renders services and returns the Set.
 func (r *Renderer) Update(services *model.ServiceMap) *ruleset.Set {
-	dirty := map[ruleset.Key]struct{}{}
 	changes := map[ruleset.Key]*ruleset.Chain{}
 	// Removals first, as an added Service may have a removed one's chain.
 	names := services.Diff(&r.services)
 	for _, n := range names {
-		r.remove(n, changes, dirty)
+		r.remove(n, changes)
 	}
 	for _, n := range names {
 		if svc := services.Get(n); svc != nil {
-			r.add(svc, changes, dirty)
+			r.add(svc, changes)
 		}
 	}
-	for k := range dirty {
-		changes[k] = r.shared.chain(k)
+	if len(names) > 0 {
+		r.settle(changes)
+		r.set = r.set.With(changes)
 	}
-	r.set = r.set.With(changes)
 	r.services = *services
 	return r.set
 }
 
-func (r *Renderer) remove(n model.Name, changes map[ruleset.Key]*ruleset.Chain, dirty map[ruleset.Key]struct{}) {
+// settle puts into changes what has changed in the chains that Services share.
+func (r *Renderer) settle(changes map[ruleset.Key]*ruleset.Chain) {
+	for _, t := range r.trees.all() {
+		t.settle(changes)
+	}
+	for _, c := range []*ruleset.Chain{r.trees.natServices(&r.facts), r.trees.filterServices(&r.facts)} {
+		changes[c.Key] = c
+	}
+}
+
+func (r *Renderer) remove(n model.Name, changes map[ruleset.Key]*ruleset.Chain) {
 	old := r.fragments[n]
 	if old == nil {
 		return
@@ -79,19 +76,18 @@ func (r *Renderer) remove(n model.Name, changes map[ruleset.Key]*ruleset.Chain, 
 		changes[c.Key] = nil
 	}
 	for _, e := range old.entries {
-		r.shared.remove(e, dirty)
+		e.tree.remove(e)
 	}
 }
 
-func (r *Renderer) add(svc *model.Service, changes map[ruleset.Key]*ruleset.Chain, dirty map[ruleset.Key]struct{}) {
-	frag := r.facts.fragment(svc)
+func (r *Renderer) add(svc *model.Service, changes map[ruleset.Key]*ruleset.Chain) {
+	frag := r.facts.fragment(r.trees, svc)
 	r.fragments[svc.Name] = frag
 	for _, c := range frag.chains {
 		changes[c.Key] = c
 	}
-	for i := range frag.entries {
-		frag.entries[i].at = r.shared.open(frag.entries[i].at)
-		r.shared.add(frag.entries[i], dirty)
+	for _, e := range frag.entries {
+		e.tree.add(e)
 	}
 }
 
@@ -110,7 +106,10 @@ func (r *Renderer) Problems(n model.Name) []model.Problem {
 	}
 	out := slices.Clone(frag.problems)
 	for _, e := range frag.entries {
-		if first := r.shared.holder(e); e.field != "" && first.owner != e.owner {
+		if e.field == "" {
+			continue
+		}
+		if first := e.tree.holder(e); first != e {
 			out = append(out, model.Problem{Field: e.field, Message: "port " + e.owner.String() + ": " + first.owner.String() + " already has this address and port"})
 		}
 	}

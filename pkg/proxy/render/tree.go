@@ -1,9 +1,8 @@
 package render
 
 import (
-	"encoding/binary"
-	"fmt"
-	"net/netip"
+	"cmp"
+	"maps"
 	"slices"
 	"strings"
 
@@ -11,215 +10,309 @@ import (
 	"github.com/signpost-dev/signpost/pkg/proxy/ruleset"
 )
 
-// place is a chain that Services share. It exists while it has an entry.
-type place struct {
-	key ruleset.Key
-	// parent and via say what leads to it: the rules in the parent, at that
-	// place in its order. A place without parent is entered by a hook, and always exists.
-	parent *place
-	order  string
-	via    []ruleset.Rule
-	// head and tail stand before and after the entries.
-	head, tail []ruleset.Rule
-}
+// How chains of a tree are cut. A chain with more rules is split by the next four
+// bits of what the tree goes by, and what is left of it then gets a chain of its
+// own only if that is worth a rule that leads to it. Small chains make changes
+// cheap, as a change rewrites the chain, and many of them make the whole
+// expensive, as the nft program pays for each. So what is down to one address or
+// port has to be more than one Service port may have there: with a chain
+// for each of 10,000 Services of ten endpoints the start takes three times the
+// processor time, and a change half of it, which is 5 ms. See BenchmarkRestore.
+const (
+	leafRules   = 64
+	inlineRules = 8
+	inlineWhole = inlineTargets
+)
 
-// entry is what a Service port wants to have in a place. Two that want the same
-// order in the same place want the same packets; one of them gets them.
+// entry is what a Service port wants to have in a tree. Two with the same key want
+// the same packets; one of them gets them.
 type entry struct {
-	at    *place
-	order string
-	rule  ruleset.Rule
+	tree  *tree
+	key   string
+	rules []ruleset.Rule
 	owner model.ServicePortName
 	// field is what to name if another Service got the packets; empty where
 	// many may want the same.
 	field string
 }
 
-// Lengths of the prefixes that the chains of the tree are for, counted from the
-// end of the address so that they suit both families: /16, /20, /24 for IPv4.
-// Filter has one level less, as only packets that are rejected go down there.
-func treeLevels(t ruleset.Table) []int {
-	if t == ruleset.NAT {
-		return []int{16, 12, 8}
-	}
-	return []int{16, 12}
+// byRank decides which of several claims counts, whatever came first: the first one.
+func byRank(a, b *entry) int {
+	return cmp.Or(a.owner.Name.Compare(b.owner.Name), strings.Compare(a.owner.Port, b.owner.Port),
+		strings.Compare(string(a.owner.Protocol), string(b.owner.Protocol)))
 }
 
-// leaf returns the lowest place of the tree for an address.
-func (f *facts) leaf(t ruleset.Table, a netip.Addr) *place {
-	at := f.root(t)
-	for depth, host := range treeLevels(t) {
-		p, _ := a.Prefix(f.family.Bits() - host)
-		down := "-j" // so that the first level gets to its tail
-		if depth > 1 {
-			down = "-g"
+// tree leads packets to entries by a key, which is a series of four-bit digits
+// of an address, a protocol or a port (see space). Its shape depends on what is in it alone,
+// and not on how that came there.
+type tree struct {
+	table ruleset.Table
+	space space
+	// tag starts the names of chains below the first ones.
+	tag string
+	// root is the name of the only first chain. Without it, each first digit has one.
+	root string
+	// head and tail stand before and after the rest of the first chains; end at
+	// the end of those below.
+	head, tail, end []ruleset.Rule
+	// always keeps the root even when nothing is in it.
+	always bool
+
+	top   *node
+	gone  []ruleset.Key // chains whose nodes are gone
+	dirty bool
+}
+
+// role is what a node is in the present layout.
+type role int8
+
+const (
+	within role = iota // its rules are in the chain of a node above
+	inner              // it has a chain
+	first              // it has a chain that is entered from outside of the tree
+)
+
+// node stands for all entries whose keys start with key. It has claims of that
+// very key, or at least two children.
+type node struct {
+	key      string
+	claims   []*entry // by rank; the first counts
+	children []*node  // by their digit
+	weight   int      // rules below, and its own
+	role     role
+	dirty    bool
+}
+
+func newTree(t tree) *tree {
+	t.top, t.dirty = &node{dirty: true}, true
+	return &t
+}
+
+func (n *node) child(digit byte) (int, bool) {
+	return slices.BinarySearchFunc(n.children, digit, func(c *node, d byte) int { return int(c.key[len(n.key)]) - int(d) })
+}
+
+func (n *node) own() []ruleset.Rule {
+	if len(n.claims) == 0 {
+		return nil
+	}
+	return n.claims[0].rules
+}
+
+// weigh counts again what is at and below n.
+func (n *node) weigh() {
+	n.weight, n.dirty = len(n.own()), true
+	for _, c := range n.children {
+		n.weight += c.weight
+	}
+}
+
+func (t *tree) add(e *entry) {
+	t.dirty = true
+	t.insert(t.top, e)
+}
+
+func (t *tree) insert(n *node, e *entry) {
+	defer n.weigh()
+	if len(n.key) == len(e.key) {
+		at, _ := slices.BinarySearchFunc(n.claims, e, byRank)
+		n.claims = slices.Insert(n.claims, at, e)
+		return
+	}
+	i, found := n.child(e.key[len(n.key)])
+	if !found {
+		n.children = slices.Insert(n.children, i, &node{key: e.key})
+	} else if common := commonLen(n.children[i].key, e.key); common < len(n.children[i].key) {
+		n.children[i] = &node{key: e.key[:common], children: []*node{n.children[i]}}
+	}
+	t.insert(n.children[i], e)
+}
+
+func commonLen(a, b string) int {
+	n := 0
+	for n < len(a) && n < len(b) && a[n] == b[n] {
+		n++
+	}
+	return n
+}
+
+func (t *tree) remove(e *entry) {
+	t.dirty = true
+	t.drop(t.top, e)
+}
+
+func (t *tree) drop(n *node, e *entry) {
+	defer n.weigh()
+	if len(n.key) == len(e.key) {
+		at, _ := slices.BinarySearchFunc(n.claims, e, byRank)
+		for n.claims[at] != e { // its owner may claim the same for another of its front ends
+			at++
 		}
-		name := treeName(p)
-		next := &place{
-			key:    ruleset.Key{Table: t, Name: name},
-			parent: at,
-			order:  "1" + addrOrder(p.Addr()),
-			via:    []ruleset.Rule{ruleset.Rule("-d " + p.String() + " " + down + " " + name)},
+		n.claims = slices.Delete(n.claims, at, at+1)
+		return
+	}
+	i, _ := n.child(e.key[len(n.key)])
+	c := n.children[i]
+	t.drop(c, e)
+	if len(c.claims) > 0 || len(c.children) > 1 {
+		return
+	}
+	// Nothing forks here any more.
+	if c.role != within {
+		t.gone = append(t.gone, t.chainKey(c, c.role))
+	}
+	if len(c.children) == 0 {
+		n.children = slices.Delete(n.children, i, i+1)
+	} else {
+		n.children[i] = c.children[0]
+	}
+}
+
+// holder returns the entry that gets what e wants.
+func (t *tree) holder(e *entry) *entry {
+	n := t.top
+	for len(n.key) < len(e.key) {
+		i, _ := n.child(e.key[len(n.key)])
+		n = n.children[i]
+	}
+	return n.claims[0]
+}
+
+func (t *tree) chainKey(n *node, r role) ruleset.Key {
+	key := n.key
+	if r == first {
+		key = t.space.entrance(key)
+	}
+	return ruleset.Key{Table: t.table, Name: t.space.name(t.tag, key)}
+}
+
+// settle puts into changes all chains that are others than at the last call. Its
+// cost follows the number of entries that came and went.
+func (t *tree) settle(changes map[ruleset.Key]*ruleset.Chain) {
+	if !t.dirty {
+		return
+	}
+	t.dirty = false
+	written := map[ruleset.Key]*ruleset.Chain{}
+	if t.root != "" {
+		t.layRoot(written)
+	} else {
+		for _, c := range t.top.children {
+			t.lay(c, first, written)
 		}
-		if depth == 0 && t == ruleset.NAT {
-			next.head, next.tail = f.markOffCluster()
+	}
+	// A name that one node gives up, another may have taken.
+	for _, k := range t.gone {
+		changes[k] = nil
+	}
+	t.gone = nil
+	maps.Copy(changes, written)
+}
+
+func (t *tree) layRoot(written map[ruleset.Key]*ruleset.Chain) {
+	n := t.fork()
+	k := ruleset.Key{Table: t.table, Name: t.root}
+	if n.weight > 0 || t.always {
+		written[k] = &ruleset.Chain{Key: k, Rules: t.firstRules(n)}
+	} else {
+		t.gone = append(t.gone, k)
+	}
+	for _, c := range n.children {
+		t.lay(c, t.below(n, c), written)
+	}
+}
+
+func (t *tree) firstRules(n *node) []ruleset.Rule {
+	return slices.Concat(t.head, t.body(n, t.splits(n), t.down()), t.tail)
+}
+
+// fork returns the highest node from which there is more than one way; those
+// above need no chain beside the root.
+func (t *tree) fork() *node {
+	n := t.top
+	for n.dirty = false; len(n.claims) == 0 && len(n.children) == 1; n.dirty = false {
+		n = n.children[0]
+		if n.role != within {
+			t.gone = append(t.gone, t.chainKey(n, n.role))
+			n.role = within
 		}
-		at = next
 	}
-	return at
+	return n
 }
 
-func (f *facts) root(t ruleset.Table) *place {
-	return &place{key: ruleset.Key{Table: t, Name: services}}
-}
-
-// treeName returns a name that says the prefix where it is short enough for it.
-func treeName(p netip.Prefix) string {
-	if p.Addr().Is4() {
-		return ruleset.Prefix + strings.ReplaceAll(p.String(), "/", "-")
+// lay gives n its role, and all below it theirs.
+func (t *tree) lay(n *node, r role, written map[ruleset.Key]*ruleset.Chain) {
+	if !n.dirty && n.role == r {
+		return
 	}
-	return ruleset.HashedName("NET-", p.String())
-}
-
-func addrOrder(a netip.Addr) string {
-	b := a.As16()
-	return string(b[:])
-}
-
-// markOffCluster returns the rules that bracket the translation to cluster IPs:
-// the mark is on while a packet from off the cluster looks for its Service, and
-// taken off again if there is none.
-func (f *facts) markOffCluster() (head, tail []ruleset.Rule) {
-	switch {
-	case f.MasqueradeAll:
-		head = []ruleset.Rule{ruleset.Rule(f.setMark())}
-	case len(f.offNet) == 0:
-		return nil, nil
-	case len(f.offNet) == 1:
-		head = []ruleset.Rule{ruleset.Rule("! -s " + f.offNet[0].String() + " " + f.setMark())}
-	default:
-		head = []ruleset.Rule{ruleset.Rule("-j " + offCluster)}
+	if n.role != within {
+		t.gone = append(t.gone, t.chainKey(n, n.role))
 	}
-	return head, []ruleset.Rule{ruleset.Rule(f.clearMark())}
-}
-
-// clusterIP returns the entries for a cluster IP and port: what is translated,
-// and what is rejected if it was not. The latter is nothing where the range is
-// known that cluster IPs come from, as that is rejected as a whole.
-func (f *facts) clusterIP(name model.ServicePortName, proto string, vip netip.Addr, port uint16, chain string) []entry {
-	match := fmt.Sprintf("-d %s -p %s -m %s --dport %d", hostPrefix(vip), proto, proto, port)
-	order := addrOrder(vip) + proto + portOrder(port)
-	out := []entry{{f.leaf(ruleset.NAT, vip), order, ruleset.Rule(match + f.comment(name.String()) + " -g " + chain), name, "spec.clusterIPs"}}
-	if f.inServiceCIDR(vip) {
-		return out
+	k := t.chainKey(n, r)
+	switch r {
+	case first:
+		written[k] = &ruleset.Chain{Key: k, Rules: t.firstRules(n)}
+	case inner:
+		written[k] = &ruleset.Chain{Key: k, Rules: append(t.body(n, t.splits(n), " -g "), t.end...)}
+	case within:
 	}
-	reject := match + f.comment(name.String()+" without endpoints")
-	if slices.Contains(f.listeners, netip.AddrPortFrom(vip, port)) {
-		// The node may have the address, and then either a socket there or a
-		// kernel that rejects without being told.
-		reject += " -m addrtype ! --dst-type LOCAL"
+	n.role, n.dirty = r, false
+	for _, c := range n.children {
+		if r == within {
+			t.lay(c, within, written)
+		} else {
+			t.lay(c, t.below(n, c), written)
+		}
 	}
-	return append(out, entry{f.leaf(ruleset.Filter, vip), order, ruleset.Rule(reject + refuse(proto)), name, ""})
 }
 
-// refuse returns the target that tells a client that nobody is there. The kernel
-// sends a host about one ICMP message a second, so of many clients on it most
-// would wait for their time-outs; a reset has no such limit.
-func refuse(proto string) string {
-	if proto == "tcp" {
-		return " -j REJECT --reject-with tcp-reset"
+func (t *tree) splits(n *node) bool { return n.weight > leafRules && len(n.children) > 0 }
+
+// worthwhile reports whether c gets a chain when what is above it is split.
+func (t *tree) worthwhile(c *node) bool {
+	if len(c.key) >= t.space.whole() {
+		return c.weight > inlineWhole
 	}
-	return " -j REJECT"
+	return c.weight > inlineRules
 }
 
-func (f *facts) inServiceCIDR(a netip.Addr) bool {
-	return slices.ContainsFunc(f.ServiceCIDRs, func(p netip.Prefix) bool { return p.Contains(a) })
+// below returns the role of c in the chain of n.
+func (t *tree) below(n, c *node) role {
+	if t.splits(n) && t.worthwhile(c) {
+		return inner
+	}
+	return within
 }
 
-// leaveAlone returns the entries that keep what is meant for another proxy's Service
-// from being rejected with the range that its address is in.
-func (f *facts) leaveAlone(n model.Name, vips []netip.Addr) []entry {
-	var out []entry
-	for _, vip := range vips {
-		if f.inServiceCIDR(vip) {
-			out = append(out, entry{f.root(ruleset.Filter), "0" + addrOrder(vip),
-				ruleset.Rule("-d " + hostPrefix(vip) + f.comment(n.String()+" has another proxy") + " -j RETURN"),
-				model.ServicePortName{Name: n}, ""})
+// down is how first chains lead down: so that packets come back, if there is
+// something at the end.
+func (t *tree) down() string {
+	if len(t.tail) > 0 {
+		return " -j "
+	}
+	return " -g "
+}
+
+// body returns the rules of n for its own chain.
+func (t *tree) body(n *node, split bool, down string) []ruleset.Rule {
+	out := slices.Clone(n.own())
+	for _, c := range n.children {
+		if split && t.worthwhile(c) {
+			out = append(out, ruleset.Rule(t.space.match(c.key)+down+t.chainKey(c, inner).Name))
+		} else {
+			out = append(out, t.body(c, false, "")...)
 		}
 	}
 	return out
 }
 
-func portOrder(p uint16) string { return string(binary.BigEndian.AppendUint16(nil, p)) }
-
-// bucket is how many NodePorts share a chain.
-const bucket = 64
-
-// nodePort returns the entries for a NodePort.
-func (f *facts) nodePort(name model.ServicePortName, proto string, port uint16, chain string, usable bool) []entry {
-	match := fmt.Sprintf("-p %s -m %s --dport %d", proto, proto, port)
-	out := []entry{{f.nodePortPlace(ruleset.NAT, proto, port), portOrder(port),
-		ruleset.Rule(match + f.comment(name.String()+" node port") + " -g " + chain), name, "spec.ports.nodePort"}}
-	if !usable {
-		out = append(out, entry{f.nodePortPlace(ruleset.Filter, proto, port), portOrder(port),
-			ruleset.Rule(match + f.comment(name.String()+" without endpoints") + refuse(proto)), name, ""})
-	}
-	return out
-}
-
-// nodePortPlace returns the chain for the ports around port.
-func (f *facts) nodePortPlace(t ruleset.Table, proto string, port uint16) *place {
-	all := &place{key: ruleset.Key{Table: t, Name: nodePorts}, parent: f.root(t), order: "2", via: f.toNodePorts()}
-	all.head = f.noLocalhost()
-	if t == ruleset.NAT {
-		all.head = append(all.head, ruleset.Rule(f.setMark()))
-		all.tail = []ruleset.Rule{ruleset.Rule(f.clearMark())}
-	}
-	first := port &^ (bucket - 1)
-	name := fmt.Sprintf("%sNP-%s-%d", ruleset.Prefix, strings.ToUpper(proto), first)
-	return &place{
-		key:    ruleset.Key{Table: t, Name: name},
-		parent: all,
-		order:  proto + portOrder(first),
-		via: []ruleset.Rule{ruleset.Rule(fmt.Sprintf("-p %s -m %s --dport %d:%d -j %s",
-			proto, proto, first, first+bucket-1, name))},
-	}
-}
-
-// toNodePorts are the rules that take packets to the node itself.
-func (f *facts) toNodePorts() []ruleset.Rule {
-	const local = "-m addrtype --dst-type LOCAL -j " + nodePorts
-	if len(f.NodePortAddresses) == 0 {
-		return []ruleset.Rule{local}
-	}
+// entrances returns the rules that lead into a tree without root.
+func (t *tree) entrances() []ruleset.Rule {
 	var out []ruleset.Rule
-	for _, p := range f.NodePortAddresses {
-		out = append(out, ruleset.Rule("-d "+p.String()+" "+local))
+	for _, c := range t.top.children {
+		out = append(out, ruleset.Rule(t.space.match(t.space.entrance(c.key))+" -j "+t.chainKey(c, first).Name))
 	}
 	return out
 }
 
-// noLocalhost excludes addresses of the loopback from NodePorts. IPv6 has no
-// route_localnet: a translated packet from ::1 could not leave the node.
-func (f *facts) noLocalhost() []ruleset.Rule {
-	switch {
-	case f.family == ruleset.IPv6:
-		return []ruleset.Rule{"-d ::1/128 -j RETURN"}
-	case !f.LocalhostNodePorts:
-		return []ruleset.Rule{"-d 127.0.0.0/8 -j RETURN"}
-	}
-	return nil
-}
-
-// hairpin returns the entry for an endpoint of this node: a packet that it sent
-// and that came back to it needs another source, as its answer would not pass
-// through the node.
-func (f *facts) hairpin(name model.ServicePortName, a netip.Addr) entry {
-	host := hostPrefix(a)
-	return entry{
-		at:    &place{key: ruleset.Key{Table: ruleset.NAT, Name: hairpin}},
-		order: addrOrder(a),
-		rule:  ruleset.Rule("-s " + host + " -d " + host + " -j " + masquerade),
-		owner: name,
-	}
-}
+func (t *tree) empty() bool { return t.top.weight == 0 }

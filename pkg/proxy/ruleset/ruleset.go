@@ -53,10 +53,8 @@ const (
 	Filter Table = "filter"
 )
 
-// Tables returns the tables in the order in which a restore writes them. Each
-// is atomic by itself, so the order is what a packet sees in between: nat comes
-// before filter, so that a new Service is translated before anything about it
-// can be rejected, and one that goes away is rejected before it is forgotten.
+// Tables returns the tables in the order in which they are sorted. For the order of
+// writing see Change.Parts.
 func Tables() []Table { return []Table{Raw, NAT, Filter} }
 
 // Prefix starts the name of every chain that belongs to Signpost, and of no
@@ -99,9 +97,13 @@ func (k Key) Compare(o Key) int {
 type Chain struct {
 	Key
 	Rules []Rule
+	// IPSets are the names of the IP sets that the rules use. They are of type
+	// hash:ip with timeouts, of the family of the rules, and have to exist before the chain can be written.
+	IPSets []string
 }
 
-func (c *Chain) equal(o *Chain) bool {
+// Equal reports whether the rules are the same, word for word. Both may be nil.
+func (c *Chain) Equal(o *Chain) bool {
 	return c == o || c != nil && o != nil && slices.Equal(c.Rules, o.Rules)
 }
 
@@ -136,18 +138,37 @@ type Jump struct {
 
 // Existing is what is found of Signpost on a node.
 type Existing struct {
-	Chains []Key
-	Jumps  []Jump
+	// Set has Signpost's own chains, with their rules as a program lists them.
+	Set Set
+	// Jumps are rules in other people's chains that lead to them.
+	Jumps []Jump
+	// IPSets are the names of the IP sets of the family.
+	IPSets []string
 }
 
-// Stale returns the jumps that are none of hooks. A hook counts by where it
-// stands and where it leads to, as a rule need not be listed as it was written.
-func (e Existing) Stale(hooks []Hook) []Jump {
+// Stale returns the jumps that are none of hooks.
+func (e *Existing) Stale(hooks []Hook) []Jump {
 	var out []Jump
 	for _, j := range e.Jumps {
-		if !slices.ContainsFunc(hooks, func(h Hook) bool { return h.Chain == j.From && h.Target == j.Target }) {
+		if !slices.ContainsFunc(hooks, j.is) {
 			out = append(out, j)
 		}
 	}
 	return out
+}
+
+// Hooked returns those of hooks that are in place.
+func (e *Existing) Hooked(hooks []Hook) []Hook {
+	var out []Hook
+	for _, h := range hooks {
+		if slices.ContainsFunc(e.Jumps, func(j Jump) bool { return j.is(h) }) {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+// is reports whether the jump is the hook, however the program has written it.
+func (j Jump) is(h Hook) bool {
+	return h.Chain == j.From && h.Target == j.Target && Canonical(h.Rule()) == Canonical(j.Rule)
 }

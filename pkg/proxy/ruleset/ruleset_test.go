@@ -92,7 +92,7 @@ func assertHolds(t *testing.T, s *Set, want map[Key]*Chain) {
 	n := 0
 	for c := range s.All() {
 		n++
-		if !c.equal(want[c.Key]) || s.Get(c.Key) != c {
+		if !c.Equal(want[c.Key]) || s.Get(c.Key) != c {
 			t.Fatalf("set has %v, want %v", c, want[c.Key])
 		}
 		rules[c.Table] += len(c.Rules)
@@ -111,7 +111,7 @@ func assertDiff(t *testing.T, got Change, was, now map[Key]*Chain) {
 	t.Helper()
 	var want Change
 	for k, c := range now {
-		if !c.equal(was[k]) {
+		if !c.Equal(was[k]) {
 			want.Write = append(want.Write, c)
 		}
 	}
@@ -121,18 +121,84 @@ func assertDiff(t *testing.T, got Change, was, now map[Key]*Chain) {
 		}
 	}
 	want.sort()
-	if diff := cmp.Diff(want.Text(), got.Text()); diff != "" {
+	if diff := cmp.Diff([]any{want.Write, want.Delete}, []any{got.Write, got.Delete}); diff != "" {
 		t.Fatalf("Diff (-want +got):\n%s", diff)
 	}
 }
 
-func TestWithTables(t *testing.T) {
-	old := setOf(chain(NAT, "A", "old"), chain(NAT, "B", "old"), chain(Filter, "A", "old"))
-	next := setOf(chain(NAT, "A", "new"), chain(Filter, "A", "new"), chain(Filter, "C", "new"))
-	got := Replace(old.WithTables(next, NAT), nil).Text()
-	want := Replace(setOf(chain(NAT, "A", "new"), chain(Filter, "A", "old")), nil).Text()
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
+// TestPartsLeaveNoGap checks what the tables hold after each part: filter is
+// written around nat, unless rules only come or only go.
+func TestPartsLeaveNoGap(t *testing.T) {
+	filter := func(rules ...Rule) *Chain { return chain(Filter, "F", rules...) }
+	nat := func(r Rule) *Chain { return chain(NAT, "N", r) }
+	tests := []struct {
+		name      string
+		old, next []*Chain
+		want      string
+	}{
+		{"the first endpoint comes", []*Chain{filter("-j A", "-j B"), nat("-j X")}, []*Chain{filter("-j B"), nat("-j Y")},
+			"nat N: -j Y\nfilter F: -j B\n"},
+		{"the last endpoint goes", []*Chain{filter("-j B"), nat("-j X")}, []*Chain{filter("-j A", "-j B"), nat("-j Y")},
+			"filter F: -j A, -j B\nnat N: -j Y\n"},
+		{"both", []*Chain{filter("-j A", "-j B", "-j Z"), nat("-j X")}, []*Chain{filter("-j B", "-j C", "-j Z"), nat("-j Y")},
+			"filter F: -j A, -j B, -j C, -j Z\nnat N: -j Y\nfilter F: -j B, -j C, -j Z\n"},
+		{"a new chain of filter", []*Chain{nat("-j X")}, []*Chain{filter("-j B"), nat("-j Y")},
+			"filter F: -j B\nnat N: -j Y\n"},
+		{"a chain of filter goes", []*Chain{filter("-j B"), nat("-j X")}, []*Chain{nat("-j Y")},
+			"nat N: -j Y\nfilter -F\n"},
+		{"filter only", []*Chain{filter("-j A")}, []*Chain{filter("-j B")}, "filter F: -j B\n"},
+		{"nat and raw", []*Chain{nat("-j X")}, []*Chain{nat("-j Y"), chain(Raw, "R", "-j R")}, "raw R: -j R\nnat N: -j Y\n"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			old, next := setOf(tt.old...), setOf(tt.next...)
+			change := Diff(old, next)
+			var got strings.Builder
+			held := []*Set{old}
+			for _, p := range change.Parts() {
+				for _, c := range p.Write {
+					rules := fmt.Sprint(c.Rules)
+					fmt.Fprintf(&got, "%s %s: %s\n", c.Table, strings.TrimPrefix(c.Name, Prefix), strings.ReplaceAll(rules[1:len(rules)-1], " -j", ", -j"))
+				}
+				for _, k := range p.Delete {
+					fmt.Fprintf(&got, "%s -%s\n", k.Table, strings.TrimPrefix(k.Name, Prefix))
+				}
+				held = append(held, held[len(held)-1].Apply(p))
+			}
+			if diff := cmp.Diff(tt.want, got.String()); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if rest := Diff(held[len(held)-1], next); !rest.Empty() {
+				t.Errorf("the parts leave out\n%s", rest.Text())
+			}
+			n := 0
+			for i, l := range strings.Split(change.Text(), "\n") {
+				if rest := Diff(held[n], change.After(old, i+1)); !rest.Empty() {
+					t.Errorf("stopped at line %d, after %d parts:\n%s", i+1, n, rest.Text())
+				}
+				if l == "COMMIT" {
+					n++
+				}
+			}
+		})
+	}
+}
+
+func TestIPSets(t *testing.T) {
+	with := func(name string, sets ...string) *Chain {
+		c := chain(NAT, name, Rule("-j "+strings.Join(sets, ",")))
+		c.IPSets = sets
+		return c
+	}
+	old := setOf(with("A", "a", "b"), with("B", "b", "c"), with("C", "d"))
+	next := setOf(with("A", "a", "e"), with("B", "b", "c"))
+	change := Diff(old, next)
+	if diff := cmp.Diff([][]string{{"a", "e"}, {"b", "d"}}, [][]string{change.Create, change.Destroy}); diff != "" {
+		t.Errorf("Diff, to create and to destroy (-want +got):\n%s", diff)
+	}
+	change = Replace(next, nil, "x", "c")
+	if diff := cmp.Diff([][]string{{"a", "b", "c", "e"}, {"x"}}, [][]string{change.Create, change.Destroy}); diff != "" {
+		t.Errorf("Replace, to create and to destroy (-want +got):\n%s", diff)
 	}
 }
 

@@ -57,6 +57,15 @@ func (s *Set) All() iter.Seq[*Chain] {
 	}
 }
 
+// Keys returns the keys of all chains, in no particular order.
+func (s *Set) Keys() []Key {
+	out := make([]Key, 0, s.chains)
+	for c := range s.All() {
+		out = append(out, c.Key)
+	}
+	return out
+}
+
 // With returns the Set with changes applied: a key with a nil Chain is removed,
 // any other is set; all keys must be of one of Tables. s itself stays as it was, and so do the parts that the new
 // Set shares with it.
@@ -64,7 +73,7 @@ func (s *Set) With(changes map[Key]*Chain) *Set {
 	next := *s
 	for k, c := range changes {
 		was := s.Get(k)
-		if was.equal(c) {
+		if was.Equal(c) {
 			continue
 		}
 		i := shardOf(k)
@@ -94,21 +103,14 @@ func (s *Set) put(chains map[Key]*Chain, k Key, was, now *Chain) {
 	chains[k] = now
 }
 
-// WithTables returns s with the given tables taken from o: what the kernel
-// holds when a restore from s to o broke off after those tables.
-func (s *Set) WithTables(o *Set, tables ...Table) *Set {
-	changes := map[Key]*Chain{}
-	for _, t := range tables {
-		for c := range s.All() {
-			if c.Table == t {
-				changes[c.Key] = nil
-			}
-		}
-		for c := range o.All() {
-			if c.Table == t {
-				changes[c.Key] = c
-			}
-		}
+// Apply returns s with c applied.
+func (s *Set) Apply(c Change) *Set {
+	changes := make(map[Key]*Chain, len(c.Write)+len(c.Delete))
+	for _, k := range c.Delete {
+		changes[k] = nil
+	}
+	for _, chain := range c.Write {
+		changes[chain.Key] = chain
 	}
 	return s.With(changes)
 }

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 	"unique"
 
 	corev1 "k8s.io/api/core/v1"
@@ -22,6 +23,10 @@ const labelProxyName = "service.kubernetes.io/service-proxy-name"
 // Service translates svc and the EndpointSlices that belong to it. The order of
 // slices does not matter. Neither svc nor slices are changed or kept.
 func Service(svc *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice) *model.Service {
+	return assemble(svc, endpointSlices, partOf)
+}
+
+func assemble(svc *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice, partOf func(*discoveryv1.EndpointSlice) part) *model.Service {
 	t := translation{out: &model.Service{
 		Name: NameOf(svc),
 		UID:  string(svc.UID),
@@ -33,10 +38,25 @@ func Service(svc *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice) *
 	}
 	t.clusterIPs(svc)
 	t.ports(svc)
+	t.traffic(svc)
 	for _, slice := range sortedByName(endpointSlices) {
-		t.group(slice)
+		p := partOf(slice)
+		t.out.Groups = append(t.out.Groups, p.groups...)
+		t.out.Problems = append(t.out.Problems, p.problems...)
 	}
 	return t.out
+}
+
+// part is what one EndpointSlice contributes to its Service.
+type part struct {
+	groups   []model.EndpointGroup // one, or none
+	problems []model.Problem
+}
+
+func partOf(slice *discoveryv1.EndpointSlice) part {
+	t := translation{out: &model.Service{}}
+	t.group(slice)
+	return part{t.out.Groups, t.out.Problems}
 }
 
 // NameOf returns the name of an object of the API.
@@ -61,7 +81,10 @@ func sortedByName(in []*discoveryv1.EndpointSlice) []*discoveryv1.EndpointSlice 
 }
 
 // translation is one Service on its way.
-type translation struct{ out *model.Service }
+type translation struct {
+	out    *model.Service
+	hinted map[string]*model.Hints
+}
 
 func (t *translation) problem(field, format string, args ...any) {
 	t.out.Problems = append(t.out.Problems, model.Problem{Field: field, Message: fmt.Sprintf(format, args...)})
@@ -110,7 +133,7 @@ func (t *translation) group(slice *discoveryv1.EndpointSlice) {
 	if slice.AddressType == discoveryv1.AddressTypeFQDN {
 		return
 	}
-	group := model.EndpointGroup{Ports: t.groupPorts(slice)}
+	group := model.EndpointGroup{Ports: t.groupPorts(slice), Triggered: triggered(slice)}
 	for i := range slice.Endpoints {
 		if e, ok := t.endpoint(slice, i); ok {
 			group.Endpoints = append(group.Endpoints, e)
@@ -186,7 +209,44 @@ func (t *translation) endpoint(slice *discoveryv1.EndpointSlice, i int) (model.E
 		Hostname:    deref(e.Hostname),
 		Node:        interned(e.NodeName),
 		Zone:        interned(e.Zone),
+		Hints:       t.hints(e.Hints),
 	}, true
+}
+
+// hints returns the same object for the same hints of one Service, as there are
+// no more of them than nodes or zones.
+func (t *translation) hints(h *discoveryv1.EndpointHints) *model.Hints {
+	if h == nil || len(h.ForNodes)+len(h.ForZones) == 0 {
+		return nil
+	}
+	out := &model.Hints{}
+	for _, n := range h.ForNodes {
+		out.Nodes = append(out.Nodes, interned(&n.Name))
+	}
+	for _, z := range h.ForZones {
+		out.Zones = append(out.Zones, interned(&z.Name))
+	}
+	slices.Sort(out.Nodes)
+	slices.Sort(out.Zones)
+	key := strings.Join(out.Nodes, ",") + ";" + strings.Join(out.Zones, ",")
+	if had := t.hinted[key]; had != nil {
+		return had
+	}
+	if t.hinted == nil {
+		t.hinted = map[string]*model.Hints{}
+	}
+	t.hinted[key] = out
+	return out
+}
+
+// triggered reads a time that somebody may have written by hand: one that cannot be
+// read is none.
+func triggered(slice *discoveryv1.EndpointSlice) time.Time {
+	at, err := time.Parse(time.RFC3339Nano, slice.Annotations[corev1.EndpointsLastChangeTriggerTime])
+	if err != nil {
+		return time.Time{}
+	}
+	return at.UTC()
 }
 
 func deref(s *string) string {

@@ -155,8 +155,8 @@ func ServiceCIDRs(objects []*networkingv1.ServiceCIDR) []netip.Prefix {
 func prefixes(texts []string) []netip.Prefix {
 	var out []netip.Prefix
 	for _, text := range texts {
-		if prefix, err := netip.ParsePrefix(text); err == nil {
-			out = append(out, prefix.Masked())
+		if prefix, ok := parsePrefix(text); ok {
+			out = append(out, prefix)
 		}
 	}
 	return out

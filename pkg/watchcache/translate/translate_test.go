@@ -204,6 +204,13 @@ func randomChanges(rng *rand.Rand, services map[model.Name]*corev1.Service, all 
 		case 1:
 			services[key] = service(func(s *corev1.Service) {
 				s.Name, s.Spec.Ports[0].Port = name, int32(80+rng.IntN(3))
+				s.Spec.Type = []corev1.ServiceType{corev1.ServiceTypeClusterIP, corev1.ServiceTypeLoadBalancer}[rng.IntN(2)]
+				s.Spec.ExternalIPs = []string{"192.0.2.1", "fd00::1", "x"}[:rng.IntN(4)]
+				s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{IP: "192.0.2.7"}, {IP: "?"}}[:rng.IntN(3)]
+				s.Spec.LoadBalancerSourceRanges = []string{"10.0.0.0/8", "?", "0.0.0.0/0"}[:rng.IntN(4)]
+				s.Spec.SessionAffinity = []corev1.ServiceAffinity{corev1.ServiceAffinityNone, corev1.ServiceAffinityClientIP}[rng.IntN(2)]
+				s.Spec.ExternalTrafficPolicy = []corev1.ServiceExternalTrafficPolicy{"", corev1.ServiceExternalTrafficPolicyLocal}[rng.IntN(2)]
+				s.Spec.HealthCheckNodePort = int32(rng.IntN(2) * 31000)
 			})
 		default:
 			sliceName := fmt.Sprint(name, "-", rng.IntN(3))
@@ -213,6 +220,10 @@ func randomChanges(rng *rand.Rand, services map[model.Name]*corev1.Service, all 
 				all[sliceName] = slice(sliceName, func(s *discoveryv1.EndpointSlice) {
 					s.Labels[discoveryv1.LabelServiceName] = name
 					s.Endpoints[0].Addresses[0] = fmt.Sprint("10.244.1.", rng.IntN(20))
+					if rng.IntN(2) == 0 {
+						s.Annotations = map[string]string{corev1.EndpointsLastChangeTriggerTime: fmt.Sprintf("2026-01-01T00:00:0%dZ", rng.IntN(9))}
+						s.Endpoints[0].Hints = &discoveryv1.EndpointHints{ForZones: []discoveryv1.ForZone{{Name: fmt.Sprint("z", rng.IntN(3))}}}
+					}
 				})
 			}
 		}

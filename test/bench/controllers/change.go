@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -63,6 +64,9 @@ func (w *cluster) changeAt(ctx context.Context, rate float64, length time.Durati
 		return r, err
 	}
 	r.writes = o.takeWrites()
+	if n := o.takeResumed(); n > 0 {
+		fmt.Fprintf(os.Stderr, "the server has ended the benchmark's own watch %d times: some changes were seen late\n", n)
+	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, p := range changed {

@@ -8,6 +8,8 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/watch"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -17,9 +19,9 @@ import (
 
 // watcher sees what is published.
 type watcher struct {
-	slices, endpoints watch.Interface
-	done              sync.WaitGroup
-	pods              int
+	cancel context.CancelFunc
+	done   sync.WaitGroup
+	pods   int
 
 	mu sync.Mutex
 	// ready is by address what was published last, and seen when that was.
@@ -28,67 +30,82 @@ type watcher struct {
 	// count is how many are ready.
 	count  int
 	writes int
-	ended  error
+	// resumed is how often the server has ended a watch, as it does to one that
+	// cannot follow.
+	resumed int
+	ended   error
 }
 
 // watch begins to watch what is published in the namespace. Call stop in the end.
 func (w *cluster) watch(ctx context.Context) (*watcher, error) {
-	slices, err := w.watchFromNow(ctx, &discoveryv1.EndpointSliceList{})
-	if err != nil {
-		return nil, err
-	}
+	ctx, cancel := context.WithCancel(ctx)
+	o := &watcher{cancel: cancel, pods: len(w.Pods), ready: map[string]bool{}, seen: map[string]time.Time{}}
 	// Of Endpoints only the number of writes matters.
-	list := &metav1.PartialObjectMetadataList{}
-	list.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("EndpointsList"))
-	endpoints, err := w.watchFromNow(ctx, list)
-	if err != nil {
-		slices.Stop()
-		return nil, err
-	}
-	o := &watcher{slices: slices, endpoints: endpoints, pods: len(w.Pods), ready: map[string]bool{}, seen: map[string]time.Time{}}
-	o.done.Go(o.readSlices)
-	o.done.Go(func() {
-		for range endpoints.ResultChan() {
-			o.mu.Lock()
-			o.writes++
-			o.mu.Unlock()
+	endpoints := &metav1.PartialObjectMetadataList{}
+	endpoints.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("EndpointsList"))
+	for _, list := range []client.ObjectList{&discoveryv1.EndpointSliceList{}, endpoints} {
+		// A list can be had at once, whatever the server's cache has.
+		if err := w.List(ctx, list, client.InNamespace(world.Namespace)); err != nil {
+			cancel()
+			return nil, err
 		}
-	})
+		o.done.Go(func() { o.follow(ctx, w, list, list.GetResourceVersion()) })
+	}
 	return o, nil
 }
 
-// watchFromNow lists, which the server can do at once whatever its cache has, and
-// watches from there on.
-func (w *cluster) watchFromNow(ctx context.Context, list client.ObjectList) (watch.Interface, error) {
-	if err := w.List(ctx, list, client.InNamespace(world.Namespace)); err != nil {
-		return nil, err
-	}
-	return w.Watch(ctx, list, client.InNamespace(world.Namespace), &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: list.GetResourceVersion()}})
-}
-
 func (o *watcher) stop() {
-	o.slices.Stop()
-	o.endpoints.Stop()
+	o.cancel()
 	o.done.Wait()
 }
 
-func (o *watcher) readSlices() {
-	for e := range o.slices.ResultChan() {
-		now := time.Now()
-		s, ok := e.Object.(*discoveryv1.EndpointSlice)
+// follow watches from a version on, however often it takes a new watch.
+func (o *watcher) follow(ctx context.Context, c client.WithWatch, list client.ObjectList, version string) {
+	for ctx.Err() == nil {
+		events, err := c.Watch(ctx, list, client.InNamespace(world.Namespace), &client.ListOptions{Raw: &metav1.ListOptions{ResourceVersion: version}})
+		if err == nil {
+			version, err = o.read(events, version)
+			events.Stop()
+		}
 		o.mu.Lock()
 		switch {
-		case !ok:
-			o.ended = fmt.Errorf("the watch of EndpointSlices: %v", e.Object)
-		case e.Type == watch.Deleted: // left over from the contender before
+		case ctx.Err() != nil:
+		case err != nil:
+			o.ended = fmt.Errorf("the watch of %T: %w", list, err)
+			o.mu.Unlock()
+			return
 		default:
-			o.writes++
+			o.resumed++
+		}
+		o.mu.Unlock()
+	}
+}
+
+// read reads a watch to its end and returns the version that it has come to.
+func (o *watcher) read(events watch.Interface, version string) (string, error) {
+	for e := range events.ResultChan() {
+		now := time.Now()
+		if e.Type == watch.Error {
+			return version, apierrors.FromObject(e.Object)
+		}
+		object, err := meta.Accessor(e.Object)
+		if err != nil {
+			return version, err
+		}
+		version = object.GetResourceVersion()
+		if e.Type == watch.Deleted { // left over from the contender before
+			continue
+		}
+		o.mu.Lock()
+		o.writes++
+		if s, ok := e.Object.(*discoveryv1.EndpointSlice); ok {
 			for i := range s.Endpoints {
 				o.note(s.Endpoints[i].Addresses[0], *s.Endpoints[i].Conditions.Ready, now)
 			}
 		}
 		o.mu.Unlock()
 	}
+	return version, nil
 }
 
 // note notes what is published for an address.
@@ -134,6 +151,16 @@ func (o *watcher) await(ctx context.Context, limit time.Duration, done func() (b
 		case <-time.After(5 * time.Millisecond):
 		}
 	}
+}
+
+// takeResumed returns how often a watch had to be resumed since the last call:
+// until it was, changes were seen late.
+func (o *watcher) takeResumed() int {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	n := o.resumed
+	o.resumed = 0
+	return n
 }
 
 // takeWrites returns how many writes have been seen since the last call.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/signpost-dev/signpost/test/apiserver"
+	"github.com/signpost-dev/signpost/test/bench/host"
 	"github.com/signpost-dev/signpost/test/bench/usage"
 	"github.com/signpost-dev/signpost/test/bench/world"
 )
@@ -54,26 +55,29 @@ func run(ctx context.Context, s world.Shape) (err error) {
 	if _, err := world.New(ctx, server, s); err != nil {
 		return err
 	}
-	var nodes []*node
+	var nodes []*host.Host
 	defer func() {
 		for _, n := range nodes {
-			err = errors.Join(err, n.stop())
+			err = errors.Join(err, n.Stop())
 		}
 	}()
 	// The first one has the lead when the second one comes.
 	for _, name := range []string{"node-0", "node-1"} {
-		n, startErr := startNode(ctx, dir, binary, name, server)
+		n, startErr := host.New(dir, name, server)
 		if startErr != nil {
 			return startErr
 		}
 		nodes = append(nodes, n)
-		if err := n.awaitReady(ctx); err != nil {
+		if err := n.StartSignpost(ctx, binary, ""); err != nil {
+			return err
+		}
+		if err := n.AwaitReady(ctx, "http://127.0.0.1:10256/readyz", readyLimit); err != nil {
 			return err
 		}
 		time.Sleep(settles)
 	}
 	for i, role := range []string{"leader", "follower"} {
-		u, err := usage.Of(nodes[i].pid())
+		u, err := usage.Of(nodes[i].PID())
 		if err != nil {
 			return err
 		}

@@ -11,6 +11,7 @@ import (
 
 // Usage is what a process has used.
 type Usage struct {
+	// CPU is processor time, with that of child programs that have ended.
 	CPU time.Duration
 	// Resident and Peak are memory, in bytes.
 	Resident, Peak int64
@@ -39,7 +40,7 @@ func Of(pid int) (Usage, error) {
 		return u, fmt.Errorf("the process has ended: %w", err)
 	}
 	fields := strings.Fields(string(stat[strings.LastIndex(string(stat), ")")+1:]))
-	for _, f := range fields[11:13] { // utime and stime
+	for _, f := range fields[11:15] { // utime, stime, cutime and cstime
 		n, err := strconv.ParseInt(f, 10, 64)
 		if err != nil {
 			return u, fmt.Errorf("/proc/%d/stat: %w", pid, err)

@@ -77,6 +77,19 @@ func (f figures) cutOff(ctx context.Context, b *trial.Bench) error {
 	return nil
 }
 
+func (f figures) damage(ctx context.Context, b *trial.Bench) error {
+	for _, d := range trial.Damages() {
+		for range f.kills {
+			m, err := b.Damage(ctx, d, f.rate)
+			if err != nil {
+				return fmt.Errorf("%s: %w", d.Name, err)
+			}
+			fmt.Printf("damage: %s: as before after %v: %v %v\n", d.Name, micro(m.After), m.HTTP, m.HTTP.Reasons())
+		}
+	}
+	return nil
+}
+
 func tenReady(ctx context.Context, b *trial.Bench) error {
 	if err := b.Scale(ctx, tenPods); err != nil {
 		return err

@@ -25,11 +25,11 @@ type figures struct {
 func main() {
 	var f figures
 	flag.IntVar(&f.changes, "n", 200, "readiness: changes each way")
-	flag.Float64Var(&f.rate, "rate", 500, "readiness, rollout: new connections per second")
+	flag.Float64Var(&f.rate, "rate", 500, "readiness, rollout, damage: new connections per second")
 	flag.IntVar(&f.curls, "curls", 1000, "churn: requests")
 	flag.IntVar(&f.rounds, "rounds", 5, "churn: how often to scale to 10 and to 2")
 	flag.DurationVar(&f.over, "over", time.Minute, "churn: how long")
-	flag.IntVar(&f.kills, "kills", 1, "kill, leader, freeze: how often")
+	flag.IntVar(&f.kills, "kills", 1, "kill, leader, freeze, damage: how often")
 	flag.IntVar(&f.kept, "kept", 50, "rollout: connections that are kept")
 	flag.DurationVar(&f.partition, "partition", 90*time.Second, "partition: how long the kubelets are away")
 	flag.DurationVar(&f.outage, "outage", time.Minute, "outage: how long the API server is away")
@@ -50,9 +50,9 @@ func main() {
 func (f figures) run(ctx context.Context, out io.Writer, names []string) (err error) {
 	all := map[string]func(context.Context, *trial.Bench) error{
 		"readiness": f.readiness, "churn": f.churn, "kill": f.kill, "outage": f.away,
-		"rollout": f.rollout, "leader": f.leader, "freeze": f.freeze, "partition": f.cutOff,
+		"rollout": f.rollout, "leader": f.leader, "freeze": f.freeze, "partition": f.cutOff, "damage": f.damage,
 	}
-	known := []string{"readiness", "churn", "kill", "outage", "rollout", "leader", "freeze", "partition"}
+	known := []string{"readiness", "churn", "kill", "outage", "rollout", "leader", "freeze", "partition", "damage"}
 	if len(names) == 0 {
 		names = known
 	}

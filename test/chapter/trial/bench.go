@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"math/rand/v2"
 	"time"
 
@@ -172,11 +173,16 @@ func (t Tally) String() string {
 		t.Total, len(t.Failed), t.Slowest.Round(100*time.Microsecond), t.Gap.Round(100*time.Microsecond))
 }
 
-// Reasons counts the failures by what was said.
+// Reasons counts the failures by what was said in the end, as addresses and ports stand before
+// it. A probe writes _ for a space.
 func (t Tally) Reasons() map[string]int {
 	out := map[string]int{}
 	for _, s := range t.Failed {
-		out[s.Err]++
+		reason := s.Err
+		if i := strings.LastIndex(reason, ":_"); i >= 0 {
+			reason = reason[i+2:]
+		}
+		out[reason]++
 	}
 	return out
 }

@@ -85,6 +85,9 @@ func (b *Bench) roll(ctx context.Context, r Rollout) error {
 	patch, err := json.Marshal([]map[string]any{
 		{"op": "add", "path": "/spec/template/spec/readinessGates", "value": gates},
 		{"op": "add", "path": "/spec/template/spec/containers/0/args", "value": []string{"-lame-duck=" + r.LameDuck.String()}},
+		// Without a claim to the processor they are the last that get it, while others
+		// of them are being started.
+		{"op": "add", "path": "/spec/template/spec/containers/0/resources", "value": map[string]any{"requests": map[string]string{"cpu": "50m"}}},
 		{"op": "replace", "path": "/spec/replicas", "value": r.Replicas},
 	})
 	if err != nil {

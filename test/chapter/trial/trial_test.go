@@ -30,11 +30,11 @@ func TestCount(t *testing.T) {
 	at := func(ms int) time.Time { return time.Unix(0, 0).Add(time.Duration(ms) * time.Millisecond) }
 	got := Count([]lab.Shot{
 		{Begin: at(0), End: at(5), Pod: "a"},
-		{Begin: at(10), End: at(11), Err: "refused"},
+		{Begin: at(10), End: at(11), Err: "read_tcp_10.244.1.2:34->10.96.0.1:80:_read:_refused"},
 		{Begin: at(20), End: at(23), Pod: "b"},
 		{Begin: at(30), End: at(31), Pod: "a"},
 	})
-	want := Tally{Total: 4, Failed: []lab.Shot{{Begin: at(10), End: at(11), Err: "refused"}}, Slowest: 5 * time.Millisecond, Gap: 20 * time.Millisecond}
+	want := Tally{Total: 4, Failed: []lab.Shot{{Begin: at(10), End: at(11), Err: "read_tcp_10.244.1.2:34->10.96.0.1:80:_read:_refused"}}, Slowest: 5 * time.Millisecond, Gap: 20 * time.Millisecond}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -53,7 +53,7 @@ func TestSee(t *testing.T) {
 		{Begin: at(-10), Pod: "a"},
 		{Begin: at(5), Pod: "b"},
 		{Begin: at(20), Pod: "a"},
-		{Begin: at(30), Err: "refused"},
+		{Begin: at(30), Err: "read_tcp_10.244.1.2:34->10.96.0.1:80:_read:_refused"},
 	}
 	for _, tt := range []struct {
 		name  string

@@ -126,18 +126,23 @@ func endpointsFamily(svc *corev1.Service, pod *corev1.Pod) corev1.IPFamily {
 	return corev1.IPv4Protocol
 }
 
-// noteSubsets notes the pods whose address is new or has another readiness.
+// noteSubsets notes the pods whose address is new or has another readiness. Of an
+// object that was truncated an address may also be new because another has gone:
+// that is no change of its pod's, unless it is known for one.
 func (p *planner) noteSubsets(is, next []corev1.EndpointSubset) {
 	if len(next) == 0 && p.Endpoints == nil {
 		p.trigger.note(p.Service.CreationTimestamp.Time)
 	}
 	was := readiness(is)
 	now := readiness(next)
+	wasCut := p.Endpoints != nil && p.Endpoints.Annotations[corev1.EndpointsOverCapacity] != ""
 	for _, pod := range p.Pods {
 		for _, a := range verdict.Addresses(pod, endpointsFamily(p.Service, pod)) {
 			key := addressKey{a, pod.UID}
 			ready, listed := now[key]
-			if before, known := was[key]; listed && (!known || ready != before) {
+			before, known := was[key]
+			_, changed := p.Since[pod.UID]
+			if listed && (known && ready != before || !known && (changed || !wasCut)) {
 				p.podChanged(pod)
 			}
 		}

@@ -63,6 +63,8 @@ type Plan struct {
 	// Unhinted says, for a Service that WantsZones, why it gets no hints: one for
 	// each family that gets none, with upstream's text as message.
 	Unhinted []model.Problem
+	// Shared says that several of the pods claim one address.
+	Shared bool
 }
 
 // Verb is what a Write does.
@@ -111,6 +113,7 @@ type Write struct {
 // Make plans for a Service that exists.
 func Make(in Input, opt Options) Plan {
 	p := &planner{Input: in, maxPerSlice: max(1, opt.MaxEndpointsPerSlice), owners: owners(in.Pods)}
+	p.plan.Shared = len(p.owners) > 0
 	selects := SelectsPods(in.Service)
 	if opt.EndpointSlices {
 		if selects {

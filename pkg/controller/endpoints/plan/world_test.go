@@ -131,18 +131,18 @@ func (w *world) sync(t *testing.T, opt Options) Plan {
 	return p
 }
 
-func (w *world) apply(t *testing.T, p Plan) {
-	t.Helper()
+func (w *world) apply(tb testing.TB, p Plan) {
+	tb.Helper()
 	for i, write := range p.Writes {
 		if i > 0 && write.Phase < p.Writes[i-1].Phase {
-			t.Fatalf("write %d of phase %d comes after phase %d", i, write.Phase, p.Writes[i-1].Phase)
+			tb.Fatalf("write %d of phase %d comes after phase %d", i, write.Phase, p.Writes[i-1].Phase)
 		}
-		w.applyOne(t, write)
+		w.applyOne(tb, write)
 	}
 }
 
-func (w *world) applyOne(t *testing.T, write Write) {
-	t.Helper()
+func (w *world) applyOne(tb testing.TB, write Write) {
+	tb.Helper()
 	w.made++
 	w.count[write.Verb]++
 	o := write.Object.DeepCopyObject().(Object)
@@ -155,7 +155,7 @@ func (w *world) applyOne(t *testing.T, write Write) {
 	o.SetResourceVersion(strconv.Itoa(1000 + w.made))
 	switch o := o.(type) {
 	case *discoveryv1.EndpointSlice:
-		checkSlice(t, o)
+		checkSlice(tb, o)
 		i := slices.IndexFunc(w.Slices, func(s *discoveryv1.EndpointSlice) bool { return s.Name == o.Name })
 		switch {
 		case write.Verb == Create && i < 0:
@@ -165,11 +165,11 @@ func (w *world) applyOne(t *testing.T, write Write) {
 		case write.Verb == Delete && i >= 0:
 			w.Slices = slices.Delete(w.Slices, i, i+1)
 		default:
-			t.Fatalf("cannot %s slice %s", write.Verb, o.Name)
+			tb.Fatalf("cannot %s slice %s", write.Verb, o.Name)
 		}
 	case *corev1.Endpoints:
 		if (write.Verb == Create) != (w.Endpoints == nil) {
-			t.Fatalf("cannot %s Endpoints, which are %v", write.Verb, w.Endpoints)
+			tb.Fatalf("cannot %s Endpoints, which are %v", write.Verb, w.Endpoints)
 		}
 		w.Endpoints = o
 		if write.Verb == Delete {
@@ -178,10 +178,10 @@ func (w *world) applyOne(t *testing.T, write Write) {
 	}
 }
 
-func checkSlice(t *testing.T, s *discoveryv1.EndpointSlice) {
-	t.Helper()
+func checkSlice(tb testing.TB, s *discoveryv1.EndpointSlice) {
+	tb.Helper()
 	if s.Ports == nil || s.Endpoints == nil {
-		t.Fatalf("slice %s has no list of ports or of endpoints: %+v", s.Name, s)
+		tb.Fatalf("slice %s has no list of ports or of endpoints: %+v", s.Name, s)
 	}
 }
 

@@ -32,6 +32,11 @@ type Fake struct {
 
 	family ruleset.Family
 	tables map[ruleset.Table]table
+	ipSets map[string]bool
+	// clients are the addresses in each IP set or recent list.
+	clients map[string]map[netip.Addr]bool
+	// touched: somebody else has written since Existing.
+	touched bool
 }
 
 // Socket is an address that a process listens on.
@@ -51,7 +56,7 @@ type chain struct {
 
 // New returns the tables as they are on a node where nobody has written to them.
 func New(family ruleset.Family) *Fake {
-	f := &Fake{family: family, tables: map[ruleset.Table]table{}}
+	f := &Fake{family: family, tables: map[ruleset.Table]table{}, ipSets: map[string]bool{}, clients: map[string]map[netip.Addr]bool{}}
 	for t, names := range map[ruleset.Table][]string{
 		ruleset.Raw:    {"PREROUTING", "OUTPUT"},
 		ruleset.NAT:    {"PREROUTING", "INPUT", "OUTPUT", "POSTROUTING"},
@@ -78,11 +83,52 @@ func (f *Fake) Load(set *ruleset.Set, hooks []ruleset.Hook) error {
 	if err := f.DeleteJumps(ctx, existing.Stale(hooks)); err != nil {
 		return err
 	}
-	if err := f.Restore(ctx, ruleset.Replace(set, existing.Chains).Text()); err != nil {
+	if err := f.Write(ctx, ruleset.Replace(set, existing.Set.Keys(), existing.IPSets...)); err != nil {
 		return err
 	}
 	_, err = f.EnsureHooks(ctx, hooks)
 	return err
+}
+
+// Write applies a change with its IP sets.
+func (f *Fake) Write(ctx context.Context, c ruleset.Change) error {
+	if err := f.CreateIPSets(ctx, c.Create); err != nil {
+		return err
+	}
+	if err := f.Restore(ctx, c.Text()); err != nil {
+		return err
+	}
+	return f.DestroyIPSets(ctx, c.Destroy)
+}
+
+// CreateIPSets creates those sets that do not exist.
+func (f *Fake) CreateIPSets(_ context.Context, names []string) error {
+	for _, n := range names {
+		f.ipSets[n] = true
+	}
+	return nil
+}
+
+// DestroyIPSets destroys those sets that no rule uses.
+func (f *Fake) DestroyIPSets(_ context.Context, names []string) error {
+	for _, n := range names {
+		if !f.uses(n) {
+			delete(f.ipSets, n)
+			delete(f.clients, n)
+		}
+	}
+	return nil
+}
+
+func (f *Fake) uses(set string) bool {
+	for _, t := range f.tables {
+		for _, c := range t {
+			if slices.ContainsFunc(c.rules, func(r *rule) bool { return slices.Contains(r.sets, set) }) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // Kernel returns a kernel that can do everything.
@@ -109,25 +155,38 @@ func (f *Fake) Check(_ context.Context, text string) error {
 }
 
 // Existing returns the chains that belong to Signpost, and what leads to them.
-func (f *Fake) Existing(context.Context) (ruleset.Existing, error) {
-	var out ruleset.Existing
-	for t, chains := range f.tables {
-		for name, c := range chains {
+func (f *Fake) Existing(context.Context) (*ruleset.Existing, error) {
+	f.touched = false
+	out := &ruleset.Existing{}
+	chains := map[ruleset.Key]*ruleset.Chain{}
+	for t, names := range f.tables {
+		for name, c := range names {
 			k := ruleset.Key{Table: t, Name: name}
 			if k.Own() {
-				out.Chains = append(out.Chains, k)
-				continue
+				chains[k] = &ruleset.Chain{Key: k}
 			}
 			for _, r := range c.rules {
-				if strings.HasPrefix(r.target, ruleset.Prefix) {
+				if k.Own() {
+					chains[k].Rules = append(chains[k].Rules, ruleset.Rule(r.text))
+				} else if strings.HasPrefix(r.target, ruleset.Prefix) {
 					out.Jumps = append(out.Jumps, ruleset.Jump{From: k, Target: r.target, Rule: ruleset.Rule(r.text)})
 				}
 			}
 		}
 	}
-	slices.SortFunc(out.Chains, ruleset.Key.Compare)
+	out.Set = *out.Set.With(chains)
+	out.IPSets = slices.Sorted(maps.Keys(f.ipSets))
 	slices.SortFunc(out.Jumps, func(a, b ruleset.Jump) int { return a.From.Compare(b.From) })
 	return out, nil
+}
+
+// Untouched reports whether Flush and Meddle were not called since Existing.
+func (f *Fake) Untouched(context.Context) (bool, error) { return !f.touched, nil }
+
+// Meddle restores text as somebody else.
+func (f *Fake) Meddle(text string) error {
+	f.touched = true
+	return f.restore(text, true)
 }
 
 // EnsureHooks inserts the hooks that are missing at the front of their chains.
@@ -161,24 +220,10 @@ func (f *Fake) DeleteJumps(_ context.Context, jumps []ruleset.Jump) error {
 	return nil
 }
 
-// Damage says what is missing of set and hooks, "" for nothing.
-func (f *Fake) Damage(_ context.Context, set *ruleset.Set, hooks []ruleset.Hook) (string, error) {
-	for _, h := range hooks {
-		c := f.tables[h.Chain.Table][h.Chain.Name]
-		if !slices.ContainsFunc(c.rules, func(r *rule) bool { return r.text == string(h.Rule()) }) {
-			return "no hook in " + h.Chain.Name, nil
-		}
-		k := ruleset.Key{Table: h.Chain.Table, Name: h.Target}
-		if got := f.tables[k.Table][k.Name]; got == nil || len(got.rules) != len(set.Get(k).Rules) {
-			return k.Name + " is not as it was", nil
-		}
-	}
-	return "", nil
-}
-
 // Flush empties all chains of a table and deletes those that are not built in,
 // as "iptables -F" and "iptables -X" do.
 func (f *Fake) Flush(t ruleset.Table) {
+	f.touched = true
 	for name, c := range f.tables[t] {
 		c.rules = nil
 		if c.policy == "" {

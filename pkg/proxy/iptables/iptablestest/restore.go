@@ -41,7 +41,7 @@ func (f *Fake) restore(text string, commit bool) error {
 			}
 			work = nil
 		default:
-			err = work.line(line)
+			err = f.line(work, line)
 		}
 		if err != nil {
 			return refused(n, line, err.Error())
@@ -62,7 +62,7 @@ func copyOf(t table) table {
 }
 
 // line executes one line within a table.
-func (t table) line(line string) error {
+func (f *Fake) line(t table, line string) error {
 	if line[0] == ':' {
 		return t.declare(line[1:])
 	}
@@ -77,6 +77,11 @@ func (t table) line(line string) error {
 		r, err := parseRule(spec)
 		if err != nil {
 			return err
+		}
+		for _, set := range r.sets {
+			if !f.ipSets[set] {
+				return fmt.Errorf("set %s doesn't exist", set)
+			}
 		}
 		c.rules = append(c.rules, r)
 	case "-F":

@@ -19,6 +19,8 @@ type rule struct {
 	goTo   bool
 	// args are the options of the target.
 	args map[string]string
+	// sets are the IP sets that the rule uses.
+	sets []string
 }
 
 // match says whether a packet is meant.
@@ -30,7 +32,7 @@ func targets() map[string][]string {
 	return map[string][]string{
 		"ACCEPT": nil, "DROP": nil, "RETURN": nil, "REJECT": {"--reject-with"},
 		"DNAT": {"--to-destination"}, "MASQUERADE": {"--random-fully!"},
-		"MARK": {"--set-xmark"}, "CT": {"--notrack!"},
+		"MARK": {"--set-xmark"}, "CT": {"--notrack!"}, "SET": {"--add-set", "--exist!", "--timeout"},
 	}
 }
 
@@ -45,6 +47,19 @@ type parser struct {
 	rule   *rule
 	proto  string
 	loaded []string // by -m
+	recent *recent  // the last one that was loaded
+}
+
+// recent is a match of that name.
+type recent struct {
+	name      string
+	operation string // --set, --update or --rcheck
+	seconds   bool
+}
+
+// without says which options of matches have no value.
+func without(option string) bool {
+	return slices.Contains([]string{"--set", "--update", "--rcheck", "--reap"}, option)
 }
 
 func parseRule(text string) (*rule, error) {
@@ -67,10 +82,13 @@ func parseRule(text string) (*rule, error) {
 
 // complete checks what can only be known at the end of a rule.
 func (p *parser) complete() error {
+	if p.recent != nil && p.recent.operation == "" {
+		return fmt.Errorf("recent needs --set, --update or --rcheck")
+	}
 	if p.rule.target == "DNAT" && p.proto == "" {
 		return fmt.Errorf("DNAT to a port needs a protocol")
 	}
-	for target, option := range map[string]string{"DNAT": "--to-destination", "MARK": "--set-xmark", "CT": "--notrack"} {
+	for target, option := range map[string]string{"DNAT": "--to-destination", "MARK": "--set-xmark", "CT": "--notrack", "SET": "--add-set"} {
 		if _, given := p.rule.args[option]; p.rule.target == target && !given {
 			return fmt.Errorf("%s needs %s", target, option)
 		}
@@ -95,9 +113,11 @@ func (p *parser) option(not bool) error {
 	if p.rule.target != "" {
 		return p.targetOption(name)
 	}
-	value, err := p.value(name)
-	if err != nil {
-		return err
+	value := ""
+	if !without(name) {
+		if value, err = p.value(name); err != nil {
+			return err
+		}
 	}
 	m, err := p.match(name, value)
 	if err != nil {
@@ -134,6 +154,12 @@ func (p *parser) targetOption(name string) error {
 		if err == nil && name == "--set-xmark" {
 			_, _, err = markAndMask(v)
 		}
+		if err == nil && name == "--timeout" {
+			_, err = strconv.ParseUint(v, 10, 31)
+		}
+		if err == nil && name == "--add-set" {
+			err = p.set(v)
+		}
 		return err
 	case slices.Contains(known, name+"!"):
 		p.rule.args[name] = ""
@@ -146,7 +172,8 @@ func (p *parser) targetOption(name string) error {
 func needs(option string) string {
 	return map[string]string{
 		"--comment": "comment", "--mode": "statistic", "--probability": "statistic", "--dst-type": "addrtype",
-		"--src-type": "addrtype", "--ctstate": "conntrack", "--mark": "mark",
+		"--src-type": "addrtype", "--ctstate": "conntrack", "--mark": "mark", "--match-set": "set",
+		"--name": "recent", "--set": "recent", "--update": "recent", "--rcheck": "recent", "--reap": "recent", "--seconds": "recent",
 	}[option]
 }
 
@@ -191,15 +218,73 @@ func (p *parser) match(name, value string) (match, error) {
 	case "--mark":
 		mark, mask, err := markAndMask(value)
 		return func(pk *packet) bool { return pk.mark&mask == mark }, err
+	case "-i":
+		return interfaceMatch(value)
+	case "--match-set":
+		return func(pk *packet) bool { return pk.knows(value) }, p.set(value)
+	case "--name", "--set", "--update", "--rcheck", "--reap", "--seconds":
+		return nil, p.recent.option(name, value)
 	}
 	return nil, fmt.Errorf("unknown option %q", name)
+}
+
+// set takes the name of a set and the side to look at.
+func (p *parser) set(name string) error {
+	if side, err := p.next(); err != nil || side != "src" {
+		return fmt.Errorf("only src is known")
+	}
+	p.rule.sets = append(p.rule.sets, name)
+	return nil
+}
+
+func interfaceMatch(name string) (match, error) {
+	if len(strings.TrimSuffix(name, "+")) > 15 {
+		return nil, fmt.Errorf("interface name `%s' must be shorter than IFNAMSIZ (15)", name)
+	}
+	if prefix, ok := strings.CutSuffix(name, "+"); ok {
+		return func(pk *packet) bool { return strings.HasPrefix(pk.In, prefix) }, nil
+	}
+	return func(pk *packet) bool { return pk.In == name }, nil
+}
+
+func (r *recent) option(name, value string) error {
+	switch name {
+	case "--name":
+		r.name = value
+	case "--seconds":
+		r.seconds = true
+		_, err := strconv.ParseUint(value, 10, 31)
+		return err
+	case "--reap":
+		if !r.seconds {
+			return fmt.Errorf("--reap must be used with --seconds")
+		}
+	default:
+		if r.operation != "" {
+			return fmt.Errorf("only one of --set, --update and --rcheck")
+		}
+		r.operation = name
+	}
+	return nil
+}
+
+// match looks the source up, or notes it. A list is there when a rule has its name.
+func (r *recent) match(pk *packet) bool {
+	if r.operation == "--set" {
+		pk.learn("recent " + r.name)
+		return true
+	}
+	return pk.knows("recent " + r.name)
 }
 
 func (p *parser) load(name string) (match, error) {
 	p.loaded = append(p.loaded, name)
 	switch name {
-	case "comment", "statistic", "addrtype", "conntrack", "mark":
+	case "comment", "statistic", "addrtype", "conntrack", "mark", "set":
 		return nil, nil
+	case "recent":
+		p.recent = &recent{}
+		return p.recent.match, nil
 	case "tcp", "udp", "sctp":
 		if p.proto != name {
 			return nil, fmt.Errorf("needs -p %s", name)

@@ -39,7 +39,9 @@ type Packet struct {
 	// Proto is tcp, udp or sctp.
 	Proto    string
 	Src, Dst netip.AddrPort
-	State    State
+	// In is the interface that the packet comes from; empty for one of the node.
+	In    string
+	State State
 	// Mark is the mark that the packet has already.
 	Mark uint32
 }
@@ -70,6 +72,9 @@ type Outcome struct {
 	Odds float64
 	// Mark is the mark that the packet has in the end.
 	Mark uint32
+	// Learned are the IP sets and recent lists that the source was put into, each
+	// followed by a semicolon. See Fake.Remember.
+	Learned string
 }
 
 // String returns such as "0.50 forward 10.0.0.1:8080 masqueraded".
@@ -107,6 +112,7 @@ type packet struct {
 	translated  bool
 	masqueraded bool
 	untracked   bool
+	learned     []string
 	// choices are the ways to go at random matches; odds is how likely they are.
 	choices []bool
 	taken   int
@@ -184,7 +190,35 @@ func (pk *packet) run() Outcome {
 	verdict := pk.route()
 	return Outcome{
 		Verdict: verdict, Dst: pk.Dst, Translated: pk.translated, Masqueraded: pk.masqueraded,
-		Untracked: pk.untracked, Odds: pk.odds, Mark: pk.mark,
+		Untracked: pk.untracked, Odds: pk.odds, Mark: pk.mark, Learned: pk.notes(),
+	}
+}
+
+func (pk *packet) notes() string {
+	var b strings.Builder
+	slices.Sort(pk.learned)
+	for _, l := range slices.Compact(pk.learned) {
+		b.WriteString(l + ";")
+	}
+	return b.String()
+}
+
+// learn puts the source into a set. It is there for the rest of this packet's way;
+// Trace leaves the Fake as it was.
+func (pk *packet) learn(set string) { pk.learned = append(pk.learned, set) }
+
+func (pk *packet) knows(set string) bool {
+	return slices.Contains(pk.learned, set) || pk.fake.clients[set][pk.Src.Addr()]
+}
+
+// Remember makes what p has taught the Fake, if it was o that happened to p, known to the packets
+// that follow.
+func (f *Fake) Remember(p Packet, o Outcome) {
+	for set := range strings.SplitSeq(strings.TrimSuffix(o.Learned, ";"), ";") {
+		if f.clients[set] == nil {
+			f.clients[set] = map[netip.Addr]bool{}
+		}
+		f.clients[set][p.Src.Addr()] = true
 	}
 }
 
@@ -269,6 +303,8 @@ func (pk *packet) walk(t ruleset.Table, name string) (v Verdict, decided bool) {
 		case "MARK":
 			mark, mask, _ := markAndMask(r.args["--set-xmark"])
 			pk.mark = pk.mark&^mask ^ mark
+		case "SET":
+			pk.learn(r.args["--add-set"])
 		case "CT":
 			pk.untracked = true
 		}
