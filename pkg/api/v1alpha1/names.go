@@ -42,6 +42,8 @@ const (
 	ReasonNoPool = "NoPool"
 	// ReasonPoolExhausted: there are such pools, and they have no free address.
 	ReasonPoolExhausted = "PoolExhausted"
+	// ReasonPoolNotReady: the pool that it could get one from is not ready.
+	ReasonPoolNotReady = "PoolNotReady"
 	// ReasonAddressTaken: another Service has the address that is asked for.
 	ReasonAddressTaken = "AddressTaken"
 	// ReasonAddressOutsidePools: no pool has the address that is asked for.

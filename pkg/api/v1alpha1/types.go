@@ -12,16 +12,16 @@ import (
 // deleted, until the Service itself gives it up.
 type LoadBalancerPool struct {
 	metav1.TypeMeta   `json:",inline"`
-	metav1.ObjectMeta `json:"metadata,omitempty"`
+	metav1.ObjectMeta `json:"metadata,omitzero"`
 
 	Spec   LoadBalancerPoolSpec   `json:"spec"`
-	Status LoadBalancerPoolStatus `json:"status,omitempty"`
+	Status LoadBalancerPoolStatus `json:"status,omitzero"`
 }
 
 // LoadBalancerPoolList is a list of pools.
 type LoadBalancerPoolList struct {
 	metav1.TypeMeta `json:",inline"`
-	metav1.ListMeta `json:"metadata,omitempty"`
+	metav1.ListMeta `json:"metadata,omitzero"`
 
 	Items []LoadBalancerPool `json:"items"`
 }
