@@ -52,8 +52,7 @@ func typeFields(path string, in reflect.Type, out map[string]string) {
 			return
 		}
 		out[path] = "object"
-		for i := range in.NumField() {
-			field := in.Field(i)
+		for field := range in.Fields() {
 			name, options, _ := strings.Cut(field.Tag.Get("json"), ",")
 			if options == "inline" {
 				delete(out, path)
