@@ -181,7 +181,8 @@ func (a *Allocator) refuse(t *tenant, want netip.Addr) *refusal {
 	if why := a.unfit(t, p); why != "" {
 		return &refusal{v1alpha1.ReasonAddressNotAllowed, fmt.Sprintf("%v is of LoadBalancerPool %s, which %s", want, p.name, why)}
 	}
-	for _, other := range a.holders[want] {
+	// The oldest one is named, whatever order they came in.
+	for _, other := range slices.SortedFunc(slices.Values(a.holders[want]), func(x, y *tenant) int { return x.compare(&y.request) }) {
 		if other == t {
 			continue
 		}
