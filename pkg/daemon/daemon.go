@@ -13,6 +13,7 @@ import (
 
 	"github.com/signpost-dev/signpost/pkg/config/v1alpha1"
 	"github.com/signpost-dev/signpost/pkg/dns"
+	"github.com/signpost-dev/signpost/pkg/dns/records"
 	"github.com/signpost-dev/signpost/pkg/health"
 	"github.com/signpost-dev/signpost/pkg/model"
 	"github.com/signpost-dev/signpost/pkg/proxy"
@@ -174,18 +175,25 @@ func written(p *proxy.Proxy) health.Check {
 }
 
 // startDNS has the name server wait for rules, unless that is nil. Only if it is
-// to walk search lists, the pods of this node are watched.
+// to walk search lists, or to verify names of pods, those of this node are watched.
 func startDNS(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.SignpostConfiguration, conn *connection, watched *watchcache.Cache, rules dns.Rules, log *slog.Logger, registry *prometheus.Registry) (health.Check, func() uint64, error) {
-	var clients dns.Clients
-	if cfg.DNS.SearchPath.Enabled {
+	options := dnsOptions(&cfg.DNS, watched, log, registry)
+	options.Rules = rules
+	verified := options.Pods == records.PodsVerified
+	if cfg.DNS.SearchPath.Enabled || verified {
 		pods, err := watchcache.NewPods(conn.config, conn.httpClient, cfg.NodeName)
 		if err != nil {
 			return health.Check{}, nil, fmt.Errorf("dns: %w", err)
 		}
 		group.Go(func() error { return pods.Run(ctx) })
-		clients = pods
+		if verified {
+			options.OwnPods = pods
+		}
+		if cfg.DNS.SearchPath.Enabled {
+			options.Clients = pods
+		}
 	}
-	server, err := dns.New(dnsOptions(&cfg.DNS, watched, rules, clients, log, registry))
+	server, err := dns.New(options)
 	if err != nil {
 		return health.Check{}, nil, fmt.Errorf("dns: %w", err)
 	}

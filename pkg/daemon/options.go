@@ -37,10 +37,10 @@ func proxyConfig(cfg *v1alpha1.Proxy) proxy.Config {
 	}
 }
 
-func dnsOptions(cfg *v1alpha1.DNS, snapshots dns.Snapshots, rules dns.Rules, clients dns.Clients, log *slog.Logger, registerer prometheus.Registerer) dns.Options {
+func dnsOptions(cfg *v1alpha1.DNS, snapshots dns.Snapshots, log *slog.Logger, registerer prometheus.Registerer) dns.Options {
 	return dns.Options{
 		Snapshots:         snapshots,
-		Rules:             rules,
+		Rules:             nil, // those of startDNS
 		Domain:            strings.TrimSuffix(cfg.Domain, "."),
 		Service:           nameServer(cfg),
 		Listen:            addrPorts(cfg.Listen),
@@ -48,7 +48,8 @@ func dnsOptions(cfg *v1alpha1.DNS, snapshots dns.Snapshots, rules dns.Rules, cli
 		PeerPort:          uint16(cfg.PeerPort),
 		TTL:               cfg.TTL.Duration,
 		Pods:              records.PodMode(cfg.Pods),
-		Clients:           clients,
+		OwnPods:           nil, // those of startDNS
+		Clients:           nil, // those of startDNS
 		ResolvConf:        cfg.SearchPath.ResolvConf,
 		AwaitRules:        cfg.AwaitRules.Duration,
 		Upstreams:         cfg.Upstreams,
