@@ -48,12 +48,11 @@ cluster-down: ## Remove the cluster and all that it made
 	$(CLUSTER) down
 
 .PHONY: programs
-programs: ## Build the Kubernetes programs and the CoreDNS that the tests need, once per version
-	$(CLUSTER) programs kube-apiserver kube-controller-manager coredns
+programs: ## Build the Kubernetes programs that the tests need, once per version
+	$(CLUSTER) programs kube-apiserver kube-controller-manager kube-proxy coredns
 
 .PHONY: bench-proxy
 bench-proxy: packages programs ## Measure what happens to packets beside kube-proxy (about 25 minutes)
-	$(CLUSTER) programs kube-proxy
 	go run ./test/bench/proxy
 
 .PHONY: bench-dns

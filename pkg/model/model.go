@@ -79,6 +79,9 @@ type Node struct {
 	// Empty where the cluster does not allocate them.
 	PodCIDRs []netip.Prefix
 	Zone     string
+	// Leaving is true for a node that is being deleted, or that cluster-autoscaler
+	// is about to remove: load balancers should not send to it (KEP-3836).
+	Leaving bool
 }
 
 // Service is one Service together with the endpoints that stand behind it.

@@ -147,6 +147,9 @@ type Proxy struct {
 	flows      Flows
 	programmed atomic.Uint64
 	progress   chan struct{}
+	// waiting is when the first pass began since which none has succeeded, in
+	// nanoseconds; 0 if there was none.
+	waiting atomic.Int64
 	// settled is called after a complete write until it succeeds; nil for nothing.
 	settled func(ctx context.Context) error
 	// routeLocalnet is called after the first complete write; nil for nothing.
@@ -179,6 +182,15 @@ func (p *Proxy) Programmed() uint64 { return p.programmed.Load() }
 // Progress returns a channel that holds a signal after each advance of Programmed. It
 // is the same for all who call.
 func (p *Proxy) Progress() <-chan struct{} { return p.progress }
+
+// Behind returns how long changes have waited for their rules: since the first pass began
+// that did not succeed, or that still runs. Safe for concurrent use.
+func (p *Proxy) Behind() time.Duration {
+	if since := p.waiting.Load(); since != 0 {
+		return time.Since(time.Unix(0, since))
+	}
+	return 0
+}
 
 // Run keeps the rules until ctx ends, and returns nil then; the rules stay. It
 // returns an error if this node's iptables cannot be used at all. It may be called once.
@@ -248,6 +260,7 @@ func (p *Proxy) pass(ctx context.Context, retry *retry) time.Duration {
 		listeners = p.opts.LocalListeners(snap)
 	}
 	start := time.Now()
+	p.waiting.CompareAndSwap(0, start.UnixNano())
 	var next time.Time
 	failed := false
 	for _, f := range p.families {
@@ -264,6 +277,7 @@ func (p *Proxy) pass(ctx context.Context, retry *retry) time.Duration {
 	if !failed {
 		p.openLocalhost()
 		p.settle(ctx)
+		p.waiting.Store(0)
 		p.programmed.Store(snap.Generation)
 		select {
 		case p.progress <- struct{}{}:

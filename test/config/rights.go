@@ -18,8 +18,8 @@ func Rights() []Right {
 	const node, leader, election, leases = "signpost-node", "signpost-leader", "signpost-leader-election", "signpost-leader-nodes"
 	read := []string{"list", "watch"}
 	return []Right{
-		{node, "", "services", "", read, "watchcache: addresses, ports and names"},
-		{node, "", "namespaces", "", read, "watchcache: a name below no namespace does not exist, below one it has no data"},
+		{node, "", "services", "", read, "watchcache: addresses, ports and names; loadbalancer: the newest state, at the begin of a term"},
+		{node, "", "namespaces", "", read, "watchcache: a name below no namespace does not exist, below one it has no data; loadbalancer: labels by which pools select"},
 		{node, "", "nodes", "", read, "watchcache: this node's addresses, pod ranges and zone; endpoints: the zone of an endpoint's node"},
 		{node, "discovery.k8s.io", "endpointslices", "", read, "watchcache: where packets go; endpoints: what is there already"},
 		{node, "networking.k8s.io", "servicecidrs", "", read, "watchcache: an address of no Service refuses, if it could be one's"},
@@ -28,8 +28,10 @@ func Rights() []Right {
 		{leader, "", "pods/status", "", []string{"patch"}, "readiness: the condition of the gate signpost.dev/programmed"},
 		{leader, "", "endpoints", "", []string{"get", "list", "watch", "create", "update", "delete"}, "endpoints: Endpoints, for those who still read them; mirror: those that somebody else writes"},
 		{leader, "discovery.k8s.io", "endpointslices", "", []string{"get", "create", "update", "delete"}, "endpoints, mirror: EndpointSlices; get looks past a watch that lags"},
-		{leader, "", "services", "", []string{"get"}, "endpoints, mirror: makes sure that a Service is gone before its endpoints go"},
-		{leader, "", "services/status", "", []string{"patch"}, "readiness: the condition that says why a Service has no endpoints"},
+		{leader, "", "services", "", []string{"get"}, "endpoints, mirror, loadbalancer: makes sure that a Service is gone before its endpoints go"},
+		{leader, "", "services/status", "", []string{"patch"}, "readiness: the condition that says why a Service has no endpoints; loadbalancer: addresses, and why there are none"},
+		{leader, "signpost.dev", "loadbalancerpools", "", read, "loadbalancer: where addresses come from"},
+		{leader, "signpost.dev", "loadbalancerpools/status", "", []string{"patch"}, "loadbalancer: how many addresses are used and free, and why a pool gives none"},
 		{leader, "", "endpoints/restricted", "", []string{"create"}, "endpoints: addresses of pods, where admission restricts who may write them"},
 		{leader, "", "services/finalizers", "", []string{"update"}, "endpoints: slices block the deletion of their Service, where admission restricts who may say so"},
 		{leader, "", "endpoints/finalizers", "", []string{"update"}, "mirror: slices block the deletion of the Endpoints that they mirror, where admission restricts who may say so"},

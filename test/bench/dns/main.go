@@ -14,8 +14,8 @@ import (
 	"github.com/miekg/dns"
 
 	"github.com/signpost-dev/signpost/test/apiserver"
-	"github.com/signpost-dev/signpost/test/bench/host"
 	"github.com/signpost-dev/signpost/test/bench/usage"
+	"github.com/signpost-dev/signpost/test/host"
 	"github.com/signpost-dev/signpost/test/netlab"
 )
 

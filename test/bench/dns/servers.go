@@ -10,7 +10,7 @@ import (
 	"strings"
 
 	"github.com/signpost-dev/signpost/test/apiserver"
-	"github.com/signpost-dev/signpost/test/bench/host"
+	"github.com/signpost-dev/signpost/test/host"
 )
 
 // upstream is where names of others are answered, on each node.
