@@ -144,7 +144,7 @@ func TestAllFaultsAtOnce(t *testing.T) {
 	lines := strings.Split(err.Error(), "\n")
 	slices.Sort(lines)
 	want := []string{
-		`dns.pods: "all" is not one of disabled and insecure`,
+		`dns.pods: "all" is not one of disabled, insecure and verified`,
 		`proxy.masqueradeBit: -1 is not between 0 and 31`,
 		`unknown field "dns.nope"`,
 	}

@@ -259,6 +259,7 @@ type PodRecords string
 const (
 	PodRecordsDisabled PodRecords = "disabled"
 	PodRecordsInsecure PodRecords = "insecure"
+	PodRecordsVerified PodRecords = "verified"
 )
 
 // DNS configures the name server.
