@@ -28,6 +28,10 @@ func theirs(p probe, mode, network string, family int) string {
 	return want
 }
 
+// onlyFirst reports whether health check ports are answered at the node's first addresses only: where node ports
+// are, see differences.
+func onlyFirst(mode string) bool { return mode == "nftables" }
+
 // differences are all others that there are, by probe: "from to".
 func differences() map[string]difference {
 	none := "A cluster IP or port that no Service has is nobody's (KEP-1880 tells the ranges): who asks is told at once. kube-proxy " +

@@ -25,6 +25,7 @@ func usual() setting {
 			r.checkSCTP()
 			r.checkHealth()
 			r.checkNode(c)
+			r.checkRanges(c)
 		},
 	}
 }
