@@ -119,7 +119,9 @@ func (n *node) serve(ctx context.Context, group *errgroup.Group) (serving, error
 			return out, err
 		}
 		rules = p
-		out.healthz = healthcheck.Node(n.watched.Snapshot, p.Behind)
+		if out.healthz, err = healthcheck.Node(n.watched.Snapshot, p.Behind, n.registry); err != nil {
+			return out, fmt.Errorf("proxy: %w", err)
+		}
 		out.ready, out.inForce = append(out.ready, written(p)), append(out.inForce, p.Programmed)
 	}
 	if n.cfg.DNS.Enabled {
