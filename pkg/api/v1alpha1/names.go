@@ -28,7 +28,8 @@ const (
 )
 
 // ConditionAddressAssigned is the condition of a Service of type LoadBalancer
-// that says whether it has the addresses that it asks for, and if not, why.
+// that is True if it has addresses from Signpost. Its reason says whether these are
+// what it asks for, and if not, why.
 const ConditionAddressAssigned = "signpost.dev/AddressAssigned"
 
 // The reasons of ConditionAddressAssigned.

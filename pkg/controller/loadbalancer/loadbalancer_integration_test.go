@@ -228,3 +228,20 @@ func TestNamespaces(t *testing.T) {
 	w.Merge(&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: w.Namespace}}, `{"metadata": {"labels": {"outside": "yes"}}}`)
 	w.says("a", "192.0.2.1")
 }
+
+// TestAnotherControllerServes: whoever else gives an address to a Service without
+// a class has it, also if we were quicker to say that there is none.
+func TestAnotherControllerServes(t *testing.T) {
+	w := newCluster(t)
+	w.start()
+	w.makeService("a")
+	w.says("a", "False NoPool: there is no LoadBalancerPool")
+	w.MergeStatus(w.service("a"), `{"status": {"loadBalancer": {"ingress": [{"hostname": "lb.example.com"}]}}}`)
+	w.Eventually("our condition is gone", func() bool { return len(w.get("a").Status.Conditions) == 0 })
+	w.makePool(poolOf("p", "192.0.2.1"))
+	w.makeService("b")
+	w.says("b", "192.0.2.1")
+	if in := w.get("a").Status.LoadBalancer.Ingress; len(in) != 1 || in[0].Hostname != "lb.example.com" {
+		t.Errorf("the address of somebody else is %v now", in)
+	}
+}

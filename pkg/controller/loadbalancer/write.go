@@ -61,8 +61,8 @@ func changeOf(svc *corev1.Service, v pool.Verdict, has bool, now time.Time) chan
 		Type: v1alpha1.ConditionAddressAssigned, Status: metav1.ConditionFalse,
 		Reason: v.Reason, Message: v.Message, LastTransitionTime: metav1.NewTime(now),
 	}
-	if v.Satisfied {
-		is.Status = metav1.ConditionTrue
+	if len(v.Addresses) > 0 {
+		is.Status = metav1.ConditionTrue // which also says that they are from us
 	}
 	if was != nil && was.Status == is.Status {
 		is.LastTransitionTime = was.LastTransitionTime
@@ -172,8 +172,8 @@ func (c *Controller) tell(svc *corev1.Service, ch change) {
 	is, was := ch.condition, conditionOf(svc)
 	c.log.Info("load balancer address of a Service", "service", client.ObjectKeyFromObject(svc).String(), "addresses", ch.addresses, "reason", is.Reason, "message", is.Message)
 	kind := corev1.EventTypeWarning
-	if is.Status == metav1.ConditionTrue && is.Reason != v1alpha1.ReasonKept {
-		if kind = corev1.EventTypeNormal; was == nil || was.Status == metav1.ConditionTrue {
+	if is.Reason == v1alpha1.ReasonAssigned {
+		if kind = corev1.EventTypeNormal; was == nil || was.Reason == v1alpha1.ReasonAssigned {
 			return // all is as it should be
 		}
 	}

@@ -72,6 +72,11 @@ func TestChangeOf(t *testing.T) {
 		{"all is well", service("192.0.2.1", good), &has, now, summary{}},
 		{"another address", service("192.0.2.2", good), &has, now, summary{Ingress: []string{"192.0.2.1"}}},
 		{"no address", service("192.0.2.2", good), &none, now, summary{Ingress: []string{}, Condition: "False NoPool n", Since: now}},
+		{
+			"not the address that it asks for", service("192.0.2.1", good),
+			&pool.Verdict{UID: "u", Ours: true, Addresses: has.Addresses, Reason: "AddressTaken", Message: "t"}, now,
+			summary{Condition: "True AddressTaken t", Since: made},
+		},
 		{"another reason, as before", service("", condition(metav1.ConditionFalse, "PoolExhausted", "n")), &none, now, summary{Condition: "False NoPool n", Since: made}},
 		{"no load balancer", ordinary(service("")), nil, now, summary{}},
 		{"no load balancer any more", ordinary(service("", good)), nil, now, summary{Drop: true}},

@@ -71,7 +71,8 @@ func (a *Allocator) DeleteNamespace(name string) { delete(a.namespaces, name) }
 
 // SetService takes in a Service, which must not change afterwards. When it is the
 // first time, the addresses of its status are those that it has; later on only if
-// it is not ours. One of another type is forgotten.
+// it is not ours. One without a class that has an address of somebody else is not
+// ours. One of another type is forgotten.
 func (a *Allocator) SetService(svc *corev1.Service) {
 	key := Key{Namespace: svc.Namespace, Name: svc.Name}
 	r, ok := read(svc, a.unclassed)

@@ -188,6 +188,20 @@ func TestWhatServicesGet(t *testing.T) {
 			},
 		},
 		{
+			"without a class, and served by somebody else", pools{public},
+			[]*corev1.Service{
+				service("ours", 4), service("elsewhere", 1, served("198.51.100.1")), service("here", 2, served("192.0.2.10")),
+				service("by-name", 3, func(s *corev1.Service) {
+					s.Status.LoadBalancer.Ingress = []corev1.LoadBalancerIngress{{Hostname: "lb.example.com"}}
+				}),
+				service("asks", 5, asks("192.0.2.10")),
+			},
+			map[string]string{
+				"ours": "192.0.2.11", "elsewhere": "not ours", "here": "not ours", "by-name": "not ours",
+				"asks": "AddressTaken: 192.0.2.10 is taken by Service default/here, not shared with it",
+			},
+		},
+		{
 			"both families", pools{poolOf("four", 1, "192.0.2.1"), poolOf("both", 2, "198.51.100.1-198.51.100.2", "2001:db8::/126")},
 			[]*corev1.Service{
 				service("a", 1, dual(corev1.IPFamilyPolicyRequireDualStack)), service("b", 2, dual(corev1.IPFamilyPolicyPreferDualStack)),

@@ -181,14 +181,14 @@ func (a *Allocator) refuse(t *tenant, want netip.Addr) *refusal {
 	if why := a.unfit(t, p); why != "" {
 		return &refusal{v1alpha1.ReasonAddressNotAllowed, fmt.Sprintf("%v is of LoadBalancerPool %s, which %s", want, p.name, why)}
 	}
-	// The oldest one is named, whatever order they came in.
-	for _, other := range slices.SortedFunc(slices.Values(a.holders[want]), func(x, y *tenant) int { return x.compare(&y.request) }) {
-		if other == t {
-			continue
+	var first *tenant
+	for _, other := range a.holders[want] {
+		if other != t && t.clash(&other.sharing) != "" && (first == nil || other.compare(&first.request) < 0) {
+			first = other
 		}
-		if clash := t.clash(&other.sharing); clash != "" {
-			return &refusal{v1alpha1.ReasonAddressTaken, fmt.Sprintf("%v is taken by Service %v, %s", want, other.key, clash)}
-		}
+	}
+	if first != nil {
+		return &refusal{v1alpha1.ReasonAddressTaken, fmt.Sprintf("%v is taken by Service %v, %s", want, first.key, t.clash(&first.sharing))}
 	}
 	return nil
 }

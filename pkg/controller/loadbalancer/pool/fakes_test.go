@@ -63,9 +63,20 @@ func dual(policy corev1.IPFamilyPolicy) option {
 	}
 }
 
+// has gives a Service what a Signpost before has given it.
 func has(addresses ...string) option {
 	return func(svc *corev1.Service) {
-		svc.Status.LoadBalancer.Ingress = nil
+		served(addresses...)(svc)
+		if len(addresses) > 0 {
+			svc.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionAddressAssigned, Status: metav1.ConditionTrue}}
+		}
+	}
+}
+
+// served gives it what somebody else does.
+func served(addresses ...string) option {
+	return func(svc *corev1.Service) {
+		svc.Status = corev1.ServiceStatus{}
 		for _, a := range addresses {
 			svc.Status.LoadBalancer.Ingress = append(svc.Status.LoadBalancer.Ingress, corev1.LoadBalancerIngress{IP: a})
 		}

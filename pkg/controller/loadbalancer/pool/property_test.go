@@ -99,7 +99,7 @@ func (w *world) service(key Key) *corev1.Service {
 		oneOf(w, options...)(svc)
 	}
 	if w.IntN(10) == 0 {
-		has(oneOf(w, "192.0.2.1", "192.0.2.9", "198.51.100.1", "2001:db8::1", "x"))(svc)
+		oneOf(w, has, served)(oneOf(w, "192.0.2.1", "192.0.2.9", "198.51.100.1", "2001:db8::1", "x"))(svc)
 	}
 	w.services[key] = svc
 	return svc

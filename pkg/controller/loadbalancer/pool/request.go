@@ -9,6 +9,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/types"
 
@@ -98,6 +99,8 @@ func familiesOf(svc *corev1.Service) []corev1.IPFamily {
 
 func classOf(svc *corev1.Service, unclassed bool) (ours bool, why string) {
 	switch class := svc.Spec.LoadBalancerClass; {
+	case class == nil && len(svc.Status.LoadBalancer.Ingress) > 0 && !assigned(svc):
+		return false, "" // somebody else's, who did not ask for a class either
 	case class == nil && unclassed:
 		return true, ""
 	case class == nil:
@@ -107,6 +110,14 @@ func classOf(svc *corev1.Service, unclassed bool) (ours bool, why string) {
 	default:
 		return false, fmt.Sprintf("its loadBalancerClass is %s, and Signpost's is %s", *class, v1alpha1.LoadBalancerClass)
 	}
+}
+
+// assigned says whether what is in the status of a Service is from Signpost, which
+// writes both at once.
+func assigned(svc *corev1.Service) bool {
+	return slices.ContainsFunc(svc.Status.Conditions, func(c metav1.Condition) bool {
+		return c.Type == v1alpha1.ConditionAddressAssigned && c.Status == metav1.ConditionTrue
+	})
 }
 
 // published returns the addresses of a Service's status that are some.
