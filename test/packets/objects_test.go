@@ -40,11 +40,11 @@ type fixture struct {
 	twice bool
 }
 
-// here is the pod of this node, there one of another.
-func here() endpoint            { return endpoint{pod: "a"} }
+// here is a pod of this node, there one of another.
+func here(pod string) endpoint  { return endpoint{pod: pod} }
 func there(pod string) endpoint { return endpoint{pod: pod, away: true} }
 
-func three() []endpoint { return []endpoint{here(), there("b"), there("c")} }
+func three() []endpoint { return []endpoint{here("a"), there("b"), there("c")} }
 
 func nodePort(n int32) func(*corev1.Service) {
 	return func(s *corev1.Service) {
@@ -112,8 +112,8 @@ func fixtures() []fixture {
 	return []fixture{
 		{name: "web", endpoints: three()},
 		{name: "empty"},
-		{name: "self", endpoints: []endpoint{here()}},
-		{name: "unready", endpoints: []endpoint{here(), {pod: "b", unready: true}}},
+		{name: "self", endpoints: []endpoint{here("a")}},
+		{name: "unready", endpoints: []endpoint{here("a"), {pod: "b", unready: true}}},
 		{name: "leaving", endpoints: []endpoint{{pod: "a", terminating: true}, {pod: "b", unready: true}}},
 		{name: "near", endpoints: []endpoint{{pod: "a", hint: zone}, {pod: "b", away: true, hint: "zone2"}}},
 		{name: "nohint", endpoints: []endpoint{{pod: "a", hint: zone}, there("b")}},
@@ -151,7 +151,7 @@ func fixtures() []fixture {
 		{name: "foreign", endpoints: three(), change: func(s *corev1.Service) {
 			s.Labels = map[string]string{"service.kubernetes.io/service-proxy-name": "somebody-else"}
 		}},
-		{name: "last", endpoints: []endpoint{here()}},
+		{name: "last", endpoints: []endpoint{here("a")}},
 	}
 }
 
