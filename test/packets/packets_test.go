@@ -225,8 +225,9 @@ func (r *rig) check(p probe, i int) {
 		if want == closed {
 			want = refused
 		}
-		p.want = want
-		if got := r.ask(p, network, r.address(p.to, family)); got != want {
+		row := p
+		row.want = want
+		if got := r.ask(row, network, r.address(p.to, family)); got != want {
 			r.t.Errorf("%s from %s to %s, IPv%d: %s, want %s", network, p.from, p.to, 4+2*family, got, want)
 		}
 	}
