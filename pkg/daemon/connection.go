@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 
+	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes"
 	"k8s.io/client-go/kubernetes/scheme"
@@ -12,6 +13,7 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	signpostv1alpha1 "github.com/signpost-dev/signpost/pkg/api/v1alpha1"
 	"github.com/signpost-dev/signpost/pkg/config/v1alpha1"
 	"github.com/signpost-dev/signpost/pkg/watchcache"
 )
@@ -45,6 +47,24 @@ func connect(ctx context.Context, cfg *v1alpha1.ClientConnection) (*connection, 
 		return nil, fmt.Errorf("clientConnection: %w", err)
 	}
 	return &connection{config: restConfig, httpClient: httpClient, clientset: clientset, writer: writer}, nil
+}
+
+// pools returns a client for LoadBalancerPools. Objects of kinds that are defined
+// in the cluster are JSON: the server speaks no protobuf of them.
+func (c *connection) pools() (client.WithWatch, error) {
+	config := rest.CopyConfig(c.config)
+	config.ContentType, config.AcceptContentTypes = runtime.ContentTypeJSON, runtime.ContentTypeJSON
+	kinds := runtime.NewScheme()
+	if err := signpostv1alpha1.AddToScheme(kinds); err != nil {
+		return nil, err
+	}
+	mapper := meta.NewDefaultRESTMapper(nil)
+	mapper.Add(signpostv1alpha1.GroupVersion().WithKind(signpostv1alpha1.LoadBalancerPoolKind), meta.RESTScopeRoot)
+	out, err := client.NewWithWatch(config, client.Options{HTTPClient: c.httpClient, Scheme: kinds, Mapper: mapper})
+	if err != nil {
+		return nil, fmt.Errorf("clientConnection: %w", err)
+	}
+	return out, nil
 }
 
 func restConfig(ctx context.Context, cfg *v1alpha1.ClientConnection) (*rest.Config, error) {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/signpost-dev/signpost/pkg/config/v1alpha1"
 	"github.com/signpost-dev/signpost/pkg/dns"
+	"github.com/signpost-dev/signpost/pkg/dns/records"
 	"github.com/signpost-dev/signpost/pkg/health"
 	"github.com/signpost-dev/signpost/pkg/model"
 	"github.com/signpost-dev/signpost/pkg/proxy"
@@ -118,7 +119,9 @@ func (n *node) serve(ctx context.Context, group *errgroup.Group) (serving, error
 			return out, err
 		}
 		rules = p
-		out.healthz = healthcheck.Node(n.watched.Snapshot, p.Behind)
+		if out.healthz, err = healthcheck.Node(n.watched.Snapshot, p.Behind, n.registry); err != nil {
+			return out, fmt.Errorf("proxy: %w", err)
+		}
 		out.ready, out.inForce = append(out.ready, written(p)), append(out.inForce, p.Programmed)
 	}
 	if n.cfg.DNS.Enabled {
@@ -194,18 +197,25 @@ func written(p *proxy.Proxy) health.Check {
 }
 
 // startDNS has the name server wait for rules, unless that is nil. Only if it is
-// to walk search lists, the pods of this node are watched.
+// to walk search lists, or to verify names of pods, those of this node are watched.
 func (n *node) startDNS(ctx context.Context, group *errgroup.Group, rules dns.Rules) (health.Check, func() uint64, error) {
-	var clients dns.Clients
-	if n.cfg.DNS.SearchPath.Enabled {
+	options := dnsOptions(&n.cfg.DNS, n.watched, n.log, n.registry)
+	options.Rules = rules
+	verified := options.Pods == records.PodsVerified
+	if n.cfg.DNS.SearchPath.Enabled || verified {
 		pods, err := watchcache.NewPods(n.conn.config, n.conn.httpClient, n.cfg.NodeName)
 		if err != nil {
 			return health.Check{}, nil, fmt.Errorf("dns: %w", err)
 		}
 		group.Go(func() error { return pods.Run(ctx) })
-		clients = pods
+		if verified {
+			options.OwnPods = pods
+		}
+		if n.cfg.DNS.SearchPath.Enabled {
+			options.Clients = pods
+		}
 	}
-	server, err := dns.New(dnsOptions(&n.cfg.DNS, n.watched, rules, clients, n.log, n.registry))
+	server, err := dns.New(options)
 	if err != nil {
 		return health.Check{}, nil, fmt.Errorf("dns: %w", err)
 	}

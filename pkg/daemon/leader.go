@@ -13,6 +13,7 @@ import (
 
 	"github.com/signpost-dev/signpost/pkg/config/v1alpha1"
 	"github.com/signpost-dev/signpost/pkg/controller/endpoints"
+	"github.com/signpost-dev/signpost/pkg/controller/loadbalancer"
 	"github.com/signpost-dev/signpost/pkg/controller/mirror"
 	"github.com/signpost-dev/signpost/pkg/controller/readiness"
 	"github.com/signpost-dev/signpost/pkg/controller/term"
@@ -41,7 +42,8 @@ type leader struct {
 
 func leads(cfg *v1alpha1.SignpostConfiguration) bool {
 	c := &cfg.Controllers
-	return cfg.LeaderElection.LeaderElect && (c.Endpoints.Enabled || c.EndpointSlice.Enabled || c.EndpointSliceMirroring.Enabled)
+	return cfg.LeaderElection.LeaderElect &&
+		(c.Endpoints.Enabled || c.EndpointSlice.Enabled || c.EndpointSliceMirroring.Enabled || c.LoadBalancer.Enabled)
 }
 
 // run campaigns, leads and campaigns again until ctx ends.
@@ -125,6 +127,13 @@ func (l *leader) controllers(termCache *termCache) ([]runner, error) {
 		}
 		out = append(out, controller.Run)
 	}
+	if l.cfg.Controllers.LoadBalancer.Enabled {
+		controller, err := l.loadBalancer(termCache)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, controller.Run)
+	}
 	return out, nil
 }
 
@@ -193,5 +202,23 @@ func (l *leader) mirror(termCache *termCache) (*mirror.Controller, error) {
 		Registerer:            l.registerer,
 		Recorder:              l.events,
 		Log:                   l.log,
+	})
+}
+
+func (l *leader) loadBalancer(termCache *termCache) (*loadbalancer.Controller, error) {
+	pools, err := l.conn.pools()
+	if err != nil {
+		return nil, err
+	}
+	return loadbalancer.New(loadbalancer.Options{
+		Client:      l.conn.writer,
+		Pools:       pools,
+		Shared:      l.shared,
+		Term:        termCache,
+		Unclassed:   l.cfg.Controllers.LoadBalancer.Default,
+		Concurrency: l.cfg.Controllers.Concurrency,
+		Registerer:  l.registerer,
+		Recorder:    l.events,
+		Log:         l.log,
 	})
 }

@@ -65,10 +65,10 @@ func nodePortsAt(cfg *v1alpha1.Proxy) func(*model.Node, bool) []netip.Prefix {
 	}
 }
 
-func dnsOptions(cfg *v1alpha1.DNS, snapshots dns.Snapshots, rules dns.Rules, clients dns.Clients, log *slog.Logger, registerer prometheus.Registerer) dns.Options {
+func dnsOptions(cfg *v1alpha1.DNS, snapshots dns.Snapshots, log *slog.Logger, registerer prometheus.Registerer) dns.Options {
 	return dns.Options{
 		Snapshots:         snapshots,
-		Rules:             rules,
+		Rules:             nil, // those of startDNS
 		Domain:            strings.TrimSuffix(cfg.Domain, "."),
 		Service:           nameServer(cfg),
 		Listen:            addrPorts(cfg.Listen),
@@ -77,7 +77,8 @@ func dnsOptions(cfg *v1alpha1.DNS, snapshots dns.Snapshots, rules dns.Rules, cli
 		ClientRanges:      prefixes(cfg.Clients),
 		TTL:               cfg.TTL.Duration,
 		Pods:              records.PodMode(cfg.Pods),
-		Clients:           clients,
+		OwnPods:           nil, // those of startDNS
+		Clients:           nil, // those of startDNS
 		ResolvConf:        cfg.SearchPath.ResolvConf,
 		AwaitRules:        cfg.AwaitRules.Duration,
 		Upstreams:         cfg.Upstreams,

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"maps"
 
 	corev1 "k8s.io/api/core/v1"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/signpost-dev/signpost/pkg/config/v1alpha1"
 	"github.com/signpost-dev/signpost/pkg/controller/endpoints"
+	"github.com/signpost-dev/signpost/pkg/controller/loadbalancer"
 	"github.com/signpost-dev/signpost/pkg/watchcache"
 )
 
@@ -27,16 +29,14 @@ type termCache struct {
 // lasts until it is stopped: it may have been started by a standby, and must not
 // end before the controllers on it do.
 func (l *leader) startCache(ctx context.Context) (*termCache, error) {
-	inner, err := watchcache.NewTerm(l.conn.config, l.conn.httpClient, endpoints.TermObjects())
+	kinds := termObjects(&l.cfg.Controllers)
+	inner, err := watchcache.NewTerm(l.conn.config, l.conn.httpClient, kinds)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	t := &termCache{Cache: inner, cancel: cancel, done: make(chan struct{})}
-	for kind := range endpoints.TermObjects() {
-		if !watches(&l.cfg.Controllers, kind) {
-			continue
-		}
+	for kind := range kinds {
 		if _, err := t.GetInformer(ctx, kind, cache.BlockUntilSynced(false)); err != nil {
 			cancel()
 			return nil, err
@@ -49,8 +49,18 @@ func (l *leader) startCache(ctx context.Context) (*termCache, error) {
 	return t, nil
 }
 
-// watches says whether one of the controllers looks at a kind of object: to watch
-// Pods in vain is dear.
+// termObjects are those that one of the controllers looks at.
+func termObjects(c *v1alpha1.Controllers) map[client.Object]cache.ByObject {
+	out := endpoints.TermObjects()
+	maps.DeleteFunc(out, func(kind client.Object, _ cache.ByObject) bool { return !watches(c, kind) })
+	if c.LoadBalancer.Enabled {
+		maps.Copy(out, loadbalancer.TermObjects())
+	}
+	return out
+}
+
+// watches says whether the controllers of endpoints look at a kind of object: to
+// watch Pods in vain is dear.
 func watches(c *v1alpha1.Controllers, kind client.Object) bool {
 	if _, is := kind.(*corev1.Endpoints); is {
 		return c.Endpoints.Enabled || c.EndpointSliceMirroring.Enabled

@@ -127,7 +127,7 @@ func (s *searcher) resolver(pod *model.Pod) search.Resolver {
 		s.log.Error("cannot tell how a pod searches for names", "pod", pod.Name.String(), "error", err)
 		return search.Resolver{}
 	}
-	p := search.Pod{Namespace: pod.Name.Namespace, HostNetwork: false, Policy: search.Policy(pod.DNSPolicy), Searches: pod.Searches}
+	p := search.Pod{Namespace: pod.Name.Namespace, HostNetwork: pod.HostNetwork, Policy: search.Policy(pod.DNSPolicy), Searches: pod.Searches}
 	for _, o := range pod.Options {
 		p.Options = append(p.Options, search.Option(o))
 	}

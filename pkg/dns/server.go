@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"runtime/debug"
 	"slices"
@@ -43,6 +44,15 @@ type Snapshots interface {
 	Subscribe() <-chan struct{}
 }
 
+// OwnPods knows the pods of this node.
+type OwnPods interface {
+	// Addresses returns what addresses they have. The map is never changed.
+	Addresses() map[model.PodAddress]struct{}
+	// Subscribe returns a new channel that holds one signal, sent after each change
+	// of Addresses.
+	Subscribe() <-chan struct{}
+}
+
 // Options are what a Server needs.
 type Options struct {
 	Snapshots Snapshots
@@ -75,8 +85,9 @@ type Options struct {
 	ClientRanges []netip.Prefix
 	// TTL of records of the cluster, in whole seconds, up to an hour.
 	TTL time.Duration
-	// Pods is how names of pods are answered.
-	Pods records.PodMode
+	// Pods is how names of pods are answered; verified takes OwnPods.
+	Pods    records.PodMode
+	OwnPods OwnPods
 	// Upstreams and StubDomains say whom to ask for other names; see forward.Options.
 	Upstreams   []string
 	StubDomains map[string][]string
@@ -95,8 +106,11 @@ type Server struct {
 	limits    limits
 	// connectable is for Run alone.
 	connectable connectable
-	waiters     *waiters
-	conns       connCounter
+	// podless is for Run alone: what the Snapshot that answers are made from was
+	// before the addresses of pods were added.
+	podless *model.Snapshot
+	waiters *waiters
+	conns   connCounter
 	// port is where clients expect a DNS server. Tests have another.
 	port uint16
 
@@ -126,6 +140,11 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.Pods != records.PodsVerified {
+		o.OwnPods = nil // for nothing depends on them
+	} else if o.OwnPods == nil {
+		return nil, errors.New("pods: nobody knows the pods of this node, by which names would be verified")
+	}
 	s := &Server{opts: o, log: o.Log, limits: defaultLimits(), port: 53, unserved: errStopped}
 	s.connectable.patience = o.AwaitRules
 	s.book.Store(packed.New(view, keptBytes))
@@ -154,9 +173,12 @@ func (s *Server) Run(ctx context.Context) error {
 	defer s.waiters.wg.Wait()
 	b := newBindings(s)
 	changes := s.opts.Snapshots.Subscribe()
-	var progress <-chan struct{}
+	var progress, pods <-chan struct{}
 	if s.opts.Rules != nil {
 		progress = s.opts.Rules.Progress()
+	}
+	if s.opts.OwnPods != nil {
+		pods = s.opts.OwnPods.Subscribe()
 	}
 	for {
 		again := s.publish(time.Now())
@@ -166,6 +188,7 @@ func (s *Server) Run(ctx context.Context) error {
 			return b.close()
 		case <-changes:
 		case <-progress:
+		case <-pods:
 		case <-b.failed:
 		case <-retry.C:
 		}
@@ -188,11 +211,28 @@ func (s *Server) publish(now time.Time) (again time.Duration) {
 			again = at.Sub(now)
 		}
 	}
-	if older := book.View().Snapshot(); snapshot != older {
+	older := book.View().Snapshot()
+	if snapshot = s.withPods(snapshot, older); snapshot != older {
 		s.book.Store(book.Next(snapshot, uint32(now.Unix())))
 		s.metrics.programmed(older, snapshot, time.Now())
 	}
 	return again
+}
+
+// withPods returns the Snapshot with the addresses of this node's pods, if they
+// matter, and was if that is the same. Only Run calls it.
+func (s *Server) withPods(snapshot, was *model.Snapshot) *model.Snapshot {
+	if s.opts.OwnPods == nil {
+		return snapshot
+	}
+	pods := s.opts.OwnPods.Addresses()
+	if snapshot == s.podless && was != nil && maps.Equal(pods, was.Pods) {
+		return was
+	}
+	s.podless = snapshot
+	out := *snapshot
+	out.Pods = pods
+	return &out
 }
 
 func (s *Server) view() *records.View { return s.book.Load().View() }

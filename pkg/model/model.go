@@ -61,6 +61,9 @@ type Snapshot struct {
 	// existing namespace are answered differently from those below none.
 	Namespaces map[string]struct{}
 	Node       Node
+	// Pods are the addresses of this node's own pods, if names of pods are to be
+	// verified; else nobody watches them.
+	Pods map[PodAddress]struct{}
 	// ServiceCIDRs are the ranges that cluster IPs come from, sorted: an address
 	// in one of them that no Service has is nobody's (KEP-1880). Empty for a
 	// server that does not say.

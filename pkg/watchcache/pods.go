@@ -3,6 +3,7 @@ package watchcache
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/netip"
 	"reflect"
@@ -28,7 +29,10 @@ type Pods struct {
 
 	mu     sync.RWMutex
 	byName map[model.Name]placed
-	byAddr map[netip.Addr][]*model.Pod
+	// byAddr is of those that do not share the node's addresses.
+	byAddr      map[netip.Addr][]*model.Pod
+	addresses   map[model.PodAddress]struct{} // replaced, never changed
+	subscribers []chan struct{}
 }
 
 // placed is a pod and where it is in byAddr.
@@ -71,8 +75,8 @@ func (p *Pods) Run(ctx context.Context) error {
 }
 
 // PodAt returns the pod of this node that has the address, or nil: if there is none
-// or it is not known yet, and also if there are two, of which one is about to go
-// and nobody can tell who asks. What it returns is the same as long as what it
+// or it is not known yet, and also if there are two (one is about to go, or both
+// share the node's) and nobody can tell who asks. What it returns is the same as long as what it
 // says of the pod is.
 func (p *Pods) PodAt(a netip.Addr) *model.Pod {
 	p.mu.RLock()
@@ -99,6 +103,24 @@ func (p *Pods) gone(o any) {
 	}
 }
 
+// Addresses returns the addresses of all pods of the node. The map must not be
+// changed, and is the same as long as they are.
+func (p *Pods) Addresses() map[model.PodAddress]struct{} {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	return p.addresses
+}
+
+// Subscribe returns a new channel that receives after each change of Addresses. It
+// holds one signal.
+func (p *Pods) Subscribe() <-chan struct{} {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	ch := make(chan struct{}, 1)
+	p.subscribers = append(p.subscribers, ch)
+	return ch
+}
+
 // set makes pod, which may be nil, the one of that name.
 func (p *Pods) set(name model.Name, pod *model.Pod, addrs []netip.Addr) {
 	p.mu.Lock()
@@ -115,11 +137,34 @@ func (p *Pods) set(name model.Name, pod *model.Pod, addrs []netip.Addr) {
 	}
 	if pod == nil {
 		delete(p.byName, name)
+	} else {
+		p.byName[name] = placed{pod, addrs}
+		for _, a := range addrs {
+			if !pod.HostNetwork {
+				p.byAddr[a] = append(p.byAddr[a], pod)
+			}
+		}
+	}
+	p.publish()
+}
+
+// publish makes Addresses what they are now. A node has a few hundred.
+func (p *Pods) publish() {
+	now := make(map[model.PodAddress]struct{}, len(p.byName))
+	for name, is := range p.byName {
+		for _, a := range is.addrs {
+			now[model.PodAddress{Namespace: name.Namespace, Addr: a}] = struct{}{}
+		}
+	}
+	if maps.Equal(now, p.addresses) {
 		return
 	}
-	p.byName[name] = placed{pod, addrs}
-	for _, a := range addrs {
-		p.byAddr[a] = append(p.byAddr[a], pod)
+	p.addresses = now
+	for _, ch := range p.subscribers {
+		select {
+		case ch <- struct{}{}:
+		default:
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package watchcache
 
 import (
+	"maps"
 	"net/netip"
 	"testing"
 
@@ -64,6 +65,32 @@ func TestAddressOfTwoPods(t *testing.T) {
 	wantUID(t, p, "10.1.0.5", "")
 	p.gone(toolscache.DeletedFinalStateUnknown{Key: "shop/old", Obj: apiPod("old", "u1", "10.1.0.5")})
 	wantUID(t, p, "10.1.0.5", "u2")
+}
+
+// TestPodsThatShareTheNodesAddress have it, and nobody knows them by it.
+func TestPodsThatShareTheNodesAddress(t *testing.T) {
+	p := newPods()
+	changes := p.Subscribe()
+	p.changed(apiPod("web", "u1", "10.1.0.5"))
+	<-changes
+	shared := apiPod("proxy", "u2", "192.0.2.1")
+	shared.Spec.HostNetwork = true
+	p.changed(shared)
+	<-changes
+	wantUID(t, p, "192.0.2.1", "")
+	before := p.Addresses()
+	want := map[model.PodAddress]struct{}{
+		{Namespace: "shop", Addr: netip.MustParseAddr("10.1.0.5")}:  {},
+		{Namespace: "shop", Addr: netip.MustParseAddr("192.0.2.1")}: {},
+	}
+	if !maps.Equal(before, want) {
+		t.Errorf("addresses: %v, want %v", before, want)
+	}
+	p.gone(shared)
+	<-changes
+	if n := len(p.Addresses()); n != 1 || len(before) != 2 {
+		t.Errorf("%d addresses, want 1; of those from before %d are left", n, len(before))
+	}
 }
 
 // TestPodIsTheSameUntilItChanges: who remembers something of a pod knows it by the

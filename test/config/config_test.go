@@ -236,8 +236,8 @@ func TestDaemonSetIsConfined(t *testing.T) {
 func TestSamplesFitTogether(t *testing.T) {
 	objects := manifests(t, samplesDir)
 	services := all[*corev1.Service](objects)
-	if len(services) != 4 {
-		t.Errorf("%d Services, want a plain one, a headless one, a NodePort one, and one of pods that wait", len(services))
+	if len(services) != 5 {
+		t.Errorf("%d Services, want a plain one, a headless one, a NodePort one, a load balancer, and one of pods that wait", len(services))
 	}
 	gated := 0
 	for _, s := range services {

@@ -8,11 +8,14 @@ import (
 	"os"
 	"path/filepath"
 
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	utilyaml "k8s.io/apimachinery/pkg/util/yaml"
 	"k8s.io/client-go/kubernetes/scheme"
 	"sigs.k8s.io/yaml"
+
+	signpostv1alpha1 "github.com/signpost-dev/signpost/pkg/api/v1alpha1"
 )
 
 // kustomization is all that a kustomization.yaml of config/ may say: then what
@@ -51,7 +54,11 @@ func decode(path string) ([]runtime.Object, error) {
 	if err != nil {
 		return nil, err
 	}
-	decoder := serializer.NewCodecFactory(scheme.Scheme, serializer.EnableStrict).UniversalDeserializer()
+	known, err := kinds()
+	if err != nil {
+		return nil, err
+	}
+	decoder := serializer.NewCodecFactory(known, serializer.EnableStrict).UniversalDeserializer()
 	documents := utilyaml.NewDocumentDecoder(io.NopCloser(bytes.NewReader(text)))
 	var objects []runtime.Object
 	for {
@@ -71,4 +78,10 @@ func decode(path string) ([]runtime.Object, error) {
 		}
 		objects = append(objects, o)
 	}
+}
+
+// kinds are those that a manifest may have.
+func kinds() (*runtime.Scheme, error) {
+	out := runtime.NewScheme()
+	return out, errors.Join(scheme.AddToScheme(out), apiextensionsv1.AddToScheme(out), signpostv1alpha1.AddToScheme(out))
 }

@@ -6,5 +6,8 @@
 // differences_test.go; a difference that is not there fails the test, and so does one that is not
 // met any more.
 //
+// The table runs with the usual settings of both and, shorter, with others that change who is masqueraded and
+// which addresses answer. What load balancers are told at health check ports is compared with it.
+//
 // It consists of tests only, with the build tag integration.
 package packets

@@ -25,14 +25,22 @@ import (
 	"github.com/signpost-dev/signpost/test/netlab"
 )
 
+// podRanges are this node's.
 const podRanges = "10.0.1.0/24,fd02:0:0:1::/64"
+
+// far are addresses of a pod of another node, which is found by way of outside.
+// second are more addresses of the node.
+var (
+	far    = []netip.Addr{netip.MustParseAddr("10.0.2.1"), netip.MustParseAddr("fd02:0:0:2::1")}
+	second = []netip.Addr{netip.MustParseAddr("192.168.7.10"), netip.MustParseAddr("fd07::10")}
+)
 
 // system is a program that leads packets to endpoints.
 type system struct {
 	name string
 	// mode is that of kube-proxy; empty for ours.
 	mode  string
-	start func(context.Context, *host.Host) error
+	start func(context.Context, *host.Host, *setting) error
 }
 
 func systems(t *testing.T) []system {
@@ -44,13 +52,13 @@ func systems(t *testing.T) []system {
 	}
 	var out []system
 	for _, backend := range []string{"nft", "legacy"} {
-		out = append(out, system{"Signpost, " + backend, "", func(ctx context.Context, h *host.Host) error {
-			return h.StartSignpost(ctx, binary, fmt.Sprintf("dns: {enabled: false}\nproxy: {backend: %s, clusterCIDRs: [%s]}\n", backend, strings.Replace(podRanges, ",", ", ", 1)))
+		out = append(out, system{"Signpost, " + backend, "", func(ctx context.Context, h *host.Host, s *setting) error {
+			return h.StartSignpost(ctx, binary, fmt.Sprintf("dns: {enabled: false}\nproxy: {backend: %s, %s}\n", backend, s.ours))
 		}})
 	}
 	for _, k := range host.KubeProxies() {
-		out = append(out, system{"kube-proxy " + k.Mode + ", " + k.Backend, k.Mode, func(ctx context.Context, h *host.Host) error {
-			return h.StartKubeProxy(ctx, k, "--cluster-cidr="+podRanges)
+		out = append(out, system{"kube-proxy " + k.Mode + ", " + k.Backend, k.Mode, func(ctx context.Context, h *host.Host, s *setting) error {
+			return h.StartKubeProxy(ctx, k, s.theirs...)
 		}})
 	}
 	return out
@@ -68,41 +76,65 @@ func TestTable(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	written := false
+	world := &world{server: server, client: c}
 	for _, s := range systems(t) {
-		t.Run(s.name, func(t *testing.T) {
-			h, err := host.New(t.TempDir(), nodeName, server, "client", "a", "b", "c")
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() {
-				if t.Failed() {
-					t.Logf("log of %s:\n%s", s.name, h.Log())
-				}
-				if err := h.Stop(); err != nil {
-					t.Error(err)
-				}
-			})
-			serve(t, h)
-			// The kernel says few times per second that something is refused; here it is asked often.
-			for _, limit := range []string{"ipv4/icmp_ratelimit", "ipv6/icmp/ratelimit"} {
-				if err := h.Node.Sysctl(limit, "0"); err != nil {
-					t.Fatal(err)
-				}
-			}
-			if !written {
-				writeObjects(t, c, h)
-				written = true
-			}
-			if err := s.start(t.Context(), h); err != nil {
-				t.Fatal(err)
-			}
-			r := &rig{t: t, Host: h, system: s}
-			r.awaitAll()
-			for i, p := range probes() {
-				r.check(p, i)
-			}
-		})
+		settings := []setting{usual()}
+		if s.mode != "nftables" {
+			settings = append(settings, others()...)
+		}
+		for _, setting := range settings {
+			t.Run(s.name+"; "+setting.name, func(t *testing.T) { world.run(t, s, &setting) })
+		}
+	}
+}
+
+// world is the cluster.
+type world struct {
+	server  *apiserver.Server
+	client  client.Client
+	written bool
+}
+
+// run starts a system on a node of its own, and runs the table of a setting.
+func (w *world) run(t *testing.T, s system, with *setting) {
+	h, err := host.New(t.TempDir(), nodeName, w.server, "client", "a", "b", "c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("log of %s:\n%s", s.name, h.Log())
+		}
+		if err := h.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	serve(t, h)
+	for i := range far {
+		if err := errors.Join(h.Outside.AddAddr(far[i]), h.Node.AddAddr(second[i])); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The kernel says few times per second that something is refused; here it is asked often.
+	for _, limit := range []string{"ipv4/icmp_ratelimit", "ipv6/icmp/ratelimit"} {
+		if err := h.Node.Sysctl(limit, "0"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if !w.written {
+		writeObjects(t, w.client, h)
+		w.written = true
+	}
+	if err := s.start(t.Context(), h, with); err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{t: t, Host: h, system: s}
+	r.awaitAll()
+	for i, p := range with.probes {
+		r.check(p, i)
+	}
+	if with.more != nil {
+		with.more(r, w.client)
 	}
 }
 
@@ -150,6 +182,8 @@ type rig struct {
 	*host.Host
 	t      *testing.T
 	system system
+	// sent is how many packets of SCTP there were.
+	sent uint16
 }
 
 // awaitAll waits until the last Service is there in both families, and with it all others.
@@ -181,11 +215,19 @@ func (r *rig) check(p probe, i int) {
 			continue // the kernel lets nothing from ::1 leave the node
 		}
 		network := []string{"tcp", "udp"}[(i+family)%2]
+		if p.from == "node" && (p.want == refused || p.want == closed || p.want == silence) {
+			network = "tcp" // a datagram of the node's own fails in the same way for both
+		}
 		want := p.want
 		if r.system.mode != "" {
 			want = theirs(p, r.system.mode, network, family)
 		}
-		if got := r.ask(p, network, r.address(p.to, family)); got != want {
+		if want == closed {
+			want = refused
+		}
+		row := p
+		row.want = want
+		if got := r.ask(row, network, r.address(p.to, family)); got != want {
 			r.t.Errorf("%s from %s to %s, IPv%d: %s, want %s", network, p.from, p.to, 4+2*family, got, want)
 		}
 	}
@@ -195,7 +237,7 @@ func (r *rig) place(name string) *netlab.Namespace {
 	switch name {
 	case "node":
 		return r.Node
-	case "outside":
+	case "outside", "far":
 		return r.Outside
 	}
 	return r.Pod(name)
@@ -228,6 +270,8 @@ func (r *rig) address(to string, family int) netip.AddrPort {
 	switch kind {
 	case "node":
 		at, number = r.Node.Addrs[family].String(), uint16(s.Spec.Ports[0].NodePort)
+	case "second":
+		at, number = second[family].String(), uint16(s.Spec.Ports[0].NodePort)
 	case "localhost":
 		at, number = "127.0.0.1", uint16(s.Spec.Ports[0].NodePort)
 	case "external":
@@ -242,18 +286,36 @@ func (r *rig) address(to string, family int) netip.AddrPort {
 func (r *rig) ask(p probe, network string, to netip.AddrPort) string {
 	r.t.Helper()
 	from := r.place(p.from)
+	source, own := netip.AddrPort{}, from.Addrs
+	if p.from == "far" {
+		own = far
+		source = netip.AddrPortFrom(far[0], 0)
+		if to.Addr().Is6() {
+			source = netip.AddrPortFrom(far[1], 0)
+		}
+	}
+	limit := 2 * time.Second // a busy machine is no silence
+	if p.want == silence {
+		limit = 300 * time.Millisecond
+	}
 	seen := map[string]bool{}
 	for range 40 {
-		ctx, cancel := context.WithTimeout(r.t.Context(), 300*time.Millisecond)
-		got, err := from.Dial(ctx, network, to)
+		ctx, cancel := context.WithTimeout(r.t.Context(), limit)
+		var got netlab.Answer
+		var err error
+		if source.IsValid() {
+			got, err = from.DialFrom(ctx, network, source, to)
+		} else {
+			got, err = from.Dial(ctx, network, to)
+		}
 		cancel()
 		switch {
-		case err == nil && slices.Contains(from.Addrs, got.Seen.Addr()) && from != r.Node:
+		case err == nil && slices.Contains(own, got.Seen.Addr()) && from != r.Node:
 			seen[got.Name] = true
 		case err == nil:
 			seen["("+got.Name+")"] = true
-		case errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.EPERM):
-			return refused // EPERM is how the kernel tells a process of the node itself
+		case errors.Is(err, syscall.ECONNREFUSED):
+			return refused
 		case errors.Is(err, os.ErrDeadlineExceeded):
 			return silence
 		default:

@@ -41,7 +41,7 @@ dns:
   ttl: 30s
   upstreams: [10.0.0.53, "[fd00::53]:5353"]
 proxy: {backend: legacy}
-controllers: {endpoints: {enabled: false}}
+controllers: {endpoints: {enabled: false}, loadBalancer: {default: false}}
 `))
 	if err != nil {
 		t.Fatal(err)
@@ -51,6 +51,7 @@ controllers: {endpoints: {enabled: false}}
 	want.DNS.Upstreams = []string{"10.0.0.53", "[fd00::53]:5353"}
 	want.Proxy.Backend = BackendLegacy
 	want.Controllers.Endpoints.Enabled = false
+	want.Controllers.LoadBalancer.Default = false
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -95,6 +96,7 @@ func TestEveryFaultIsNamedWithItsPath(t *testing.T) {
 		{"gate number as text", header + "controllers: {readiness: {gate: {nodes: '3'}}}", `controllers.readiness.gate.nodes: "3"`},
 		{"gate number", header + "controllers: {readiness: {gate: {nodes: 0}}}", "controllers.readiness.gate.nodes: 0"},
 		{"gate timeout", header + "controllers: {readiness: {gate: {timeout: 0s}}}", "controllers.readiness.gate.timeout: 0s"},
+		{"load balancer", header + "controllers: {loadBalancer: {class: x}}", `unknown field "controllers.loadBalancer.class"`},
 		{"node failure", header + "controllers: {nodeFailure: slow}", `controllers.nodeFailure: "slow"`},
 		{"node failure on", header + "controllers: {nodeFailure: true}", "controllers.nodeFailure"},
 		{"peers", header + "peers: {port: 0}", "peers.port: 0"},
@@ -143,7 +145,7 @@ func TestAllFaultsAtOnce(t *testing.T) {
 	lines := strings.Split(err.Error(), "\n")
 	slices.Sort(lines)
 	want := []string{
-		`dns.pods: "all" is not one of disabled and insecure`,
+		`dns.pods: "all" is not one of disabled, insecure and verified`,
 		`proxy.masqueradeBit: -1 is not between 0 and 31`,
 		`unknown field "dns.nope"`,
 	}

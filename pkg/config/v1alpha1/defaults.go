@@ -26,6 +26,7 @@ func Default() *SignpostConfiguration {
 			Endpoints:              EndpointsController{Enabled: true},
 			EndpointSlice:          EndpointSliceController{Enabled: true, MaxEndpointsPerSlice: 100},
 			EndpointSliceMirroring: EndpointSliceMirroringController{Enabled: true, MaxEndpointsPerSubset: 1000},
+			LoadBalancer:           LoadBalancerController{Enabled: true, Default: true},
 			Readiness: ReadinessController{
 				Enabled: true, ServiceConditions: true,
 				Gate: ReadinessGate{Enabled: true, Nodes: intstr.FromString("100%"), Timeout: seconds(30)},

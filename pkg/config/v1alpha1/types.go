@@ -70,6 +70,7 @@ type Controllers struct {
 	Endpoints              EndpointsController              `json:"endpoints"`
 	EndpointSlice          EndpointSliceController          `json:"endpointSlice"`
 	EndpointSliceMirroring EndpointSliceMirroringController `json:"endpointSliceMirroring"`
+	LoadBalancer           LoadBalancerController           `json:"loadBalancer"`
 	Readiness              ReadinessController              `json:"readiness"`
 	// NodeFailure says when the endpoints of a node that is dead are taken out.
 	NodeFailure NodeFailure `json:"nodeFailure"`
@@ -136,6 +137,18 @@ type EndpointSliceMirroringController struct {
 	// MaxEndpointsPerSubset is how many addresses of one subset of an Endpoints are
 	// published at most, 1 to 1000.
 	MaxEndpointsPerSubset int `json:"maxEndpointsPerSubset"`
+}
+
+// LoadBalancerController configures the controller that gives Services of type
+// LoadBalancer their addresses, from the LoadBalancerPools of the cluster. Without
+// that kind in the cluster it does nothing.
+type LoadBalancerController struct {
+	Enabled bool `json:"enabled"`
+	// Default also takes the Services without a spec.loadBalancerClass. It must be
+	// false where something else in the cluster gives these their addresses, such as
+	// the controllers of a cloud. Services of the class signpost.dev/l2 are taken
+	// always, those of other classes never.
+	Default bool `json:"default"`
 }
 
 // ReadinessController configures what is said of Services without endpoints, and
@@ -246,6 +259,7 @@ type PodRecords string
 const (
 	PodRecordsDisabled PodRecords = "disabled"
 	PodRecordsInsecure PodRecords = "insecure"
+	PodRecordsVerified PodRecords = "verified"
 )
 
 // DNS configures the name server.

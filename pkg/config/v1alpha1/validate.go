@@ -197,8 +197,8 @@ func (v *faults) dns(c *DNS) {
 			v.upstream(fmt.Sprintf("%s[%d]", path, i), s, false)
 		}
 	}
-	if c.Pods != PodRecordsDisabled && c.Pods != PodRecordsInsecure {
-		v.add("dns.pods", "%q is not one of disabled and insecure", c.Pods)
+	if !slices.Contains([]PodRecords{PodRecordsDisabled, PodRecordsInsecure, PodRecordsVerified}, c.Pods) {
+		v.add("dns.pods", "%q is not one of disabled, insecure and verified", c.Pods)
 	}
 	if c.AwaitRules.Duration < 0 || c.AwaitRules.Duration > 10*time.Second {
 		v.add("dns.awaitRules", "%s is not between 0s and 10s", c.AwaitRules.Duration)

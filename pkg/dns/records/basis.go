@@ -33,6 +33,9 @@ type moreBasis struct {
 	version uint64
 	addr    netip.Addr
 	owners  []owner
+	// pod, if it has an address, was the node's own or not.
+	pod   model.PodAddress
+	isPod bool
 }
 
 type usedNamespace struct {
@@ -63,6 +66,12 @@ func (b *Basis) addNamespace(name string, exists bool) {
 func (b *Basis) addOwners(a netip.Addr, owners []owner) {
 	if b != nil {
 		b.others().addr, b.more.owners = a, owners
+	}
+}
+
+func (b *Basis) addPod(at model.PodAddress, is bool) {
+	if b != nil {
+		b.others().pod, b.more.isPod = at, is
 	}
 }
 
@@ -100,6 +109,9 @@ func (v *View) Holds(b *Basis) bool {
 			return false
 		}
 	}
+	if _, is := v.snapshot.Pods[m.pod]; m.pod.Addr.IsValid() && is != m.isPod {
+		return false
+	}
 	return (m.version == 0 || m.version == v.version) &&
 		(!m.addr.IsValid() || slices.Equal(m.owners, v.reverse.owners(m.addr)))
 }
@@ -109,13 +121,13 @@ func (v *View) holdsService(u *usedService) bool {
 }
 
 // restChanged reports whether two Snapshots differ in anything but what a Basis
-// lists: their Services and Namespaces.
+// lists: their Services, Namespaces and Pods.
 func restChanged(older, newer *model.Snapshot) bool {
 	if older == nil {
 		return true
 	}
 	strip := func(s model.Snapshot) model.Snapshot {
-		s.Generation, s.Services, s.Namespaces = 0, model.ServiceMap{}, nil
+		s.Generation, s.Services, s.Namespaces, s.Pods = 0, model.ServiceMap{}, nil, nil
 		return s
 	}
 	return !reflect.DeepEqual(strip(*older), strip(*newer))

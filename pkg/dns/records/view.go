@@ -3,6 +3,7 @@ package records
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/miekg/dns"
@@ -14,10 +15,13 @@ import (
 type PodMode string
 
 // The modes that exist. PodsInsecure answers for any address, without knowing
-// whether there is such a pod.
+// whether there is such a pod. PodsVerified answers for those that the node knows:
+// its own pods, which must be in the Snapshot, and of those on other nodes the ones
+// that are ready endpoints of a Service in their namespace.
 const (
 	PodsDisabled PodMode = "disabled"
 	PodsInsecure PodMode = "insecure"
+	PodsVerified PodMode = "verified"
 )
 
 // MaxTTL is the largest time to live, in seconds, that records can have.
@@ -71,8 +75,8 @@ func New(o Options) (*View, error) {
 	if o.Pods == "" {
 		o.Pods = PodsDisabled
 	}
-	if o.Pods != PodsDisabled && o.Pods != PodsInsecure {
-		return nil, fmt.Errorf("pods: %q is not one of %s and %s", o.Pods, PodsDisabled, PodsInsecure)
+	if !slices.Contains([]PodMode{PodsDisabled, PodsInsecure, PodsVerified}, o.Pods) {
+		return nil, fmt.Errorf("pods: %q is not one of %s, %s and %s", o.Pods, PodsDisabled, PodsInsecure, PodsVerified)
 	}
 	v := &View{zone: zone, ttl: o.TTL, pods: o.Pods, server: o.Server, wire: make([]byte, len(zone)+1)}
 	if _, err := dns.PackDomainName(zone, v.wire, 0, nil, false); err != nil {

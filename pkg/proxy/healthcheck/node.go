@@ -1,8 +1,12 @@
 package healthcheck
 
 import (
+	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"github.com/signpost-dev/signpost/pkg/model"
 )
@@ -22,8 +26,18 @@ type nodeReport struct {
 // Node returns what answers /healthz: 200, unless rules are late, or the node is about to
 // leave: it is being deleted, or cluster-autoscaler has tainted it for that (KEP-3836). behind
 // returns how long changes have waited for their rules; both are called for each
-// request.
-func Node(snapshot func() *model.Snapshot, behind func() time.Duration) http.Handler {
+// request. Answers are counted under kube-proxy's name; the error is that of registering that.
+func Node(snapshot func() *model.Snapshot, behind func() time.Duration, r prometheus.Registerer) (http.Handler, error) {
+	answers := prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "kubeproxy_proxy_healthz_total", Help: "Answers of /healthz, by status.",
+	}, []string{"code"})
+	if err := r.Register(answers); err != nil {
+		return nil, fmt.Errorf("metric of the node's health: %w", err)
+	}
+	return promhttp.InstrumentHandlerCounter(answers, node(snapshot, behind)), nil
+}
+
+func node(snapshot func() *model.Snapshot, behind func() time.Duration) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		now := time.Now()
 		s, late := snapshot(), behind()

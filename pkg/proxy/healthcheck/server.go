@@ -55,7 +55,7 @@ type Server struct {
 	opts Options
 	// sockets is for Run alone.
 	sockets map[netip.AddrPort]*listener
-	done  sync.WaitGroup
+	done    sync.WaitGroup
 }
 
 // listener is an address and port that is, or should be, listened on.
@@ -147,6 +147,7 @@ func (s *Server) reconcile(ctx context.Context, snap *model.Snapshot) bool {
 	}
 	return final
 }
+
 // complain says, once until it works again, that a port cannot be had.
 func (s *Server) complain(at netip.AddrPort, l *listener, svc *model.Service, node string, err error) {
 	if l.failed {

@@ -16,6 +16,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+
 	"github.com/signpost-dev/signpost/pkg/model"
 )
 
@@ -255,7 +258,11 @@ func TestNoAddress(t *testing.T) {
 func TestNode(t *testing.T) {
 	var behind time.Duration
 	snap := &model.Snapshot{}
-	h := Node(func() *model.Snapshot { return snap }, func() time.Duration { return behind })
+	registry := prometheus.NewRegistry()
+	h, err := Node(func() *model.Snapshot { return snap }, func() time.Duration { return behind }, registry)
+	if err != nil {
+		t.Fatal(err)
+	}
 	get := func(status int, eligible, healthy bool) {
 		t.Helper()
 		w := httptest.NewRecorder()
@@ -276,4 +283,13 @@ func TestNode(t *testing.T) {
 	get(http.StatusServiceUnavailable, false, true)
 	snap = nil
 	get(http.StatusServiceUnavailable, false, true)
+	want := `
+# HELP kubeproxy_proxy_healthz_total Answers of /healthz, by status.
+# TYPE kubeproxy_proxy_healthz_total counter
+kubeproxy_proxy_healthz_total{code="200"} 1
+kubeproxy_proxy_healthz_total{code="503"} 3
+`
+	if err := testutil.GatherAndCompare(registry, strings.NewReader(want), "kubeproxy_proxy_healthz_total"); err != nil {
+		t.Error(err)
+	}
 }

@@ -9,10 +9,10 @@ import (
 	"github.com/signpost-dev/signpost/pkg/model"
 )
 
-// Pod returns what names need to know of a pod, and the addresses that are its
-// alone: none for one that shares the node's, has ended, or has not begun.
+// Pod returns what names need to know of a pod, and its addresses; nil for one that
+// has ended or has no address yet.
 func Pod(p *corev1.Pod) (*model.Pod, []netip.Addr) {
-	if p.Spec.HostNetwork || p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
+	if p.Status.Phase == corev1.PodSucceeded || p.Status.Phase == corev1.PodFailed {
 		return nil, nil
 	}
 	var addrs []netip.Addr
@@ -25,9 +25,10 @@ func Pod(p *corev1.Pod) (*model.Pod, []netip.Addr) {
 		return nil, nil
 	}
 	out := &model.Pod{
-		Name:      model.Name{Namespace: p.Namespace, Name: p.Name},
-		UID:       string(p.UID),
-		DNSPolicy: string(p.Spec.DNSPolicy),
+		Name:        model.Name{Namespace: p.Namespace, Name: p.Name},
+		UID:         string(p.UID),
+		HostNetwork: p.Spec.HostNetwork,
+		DNSPolicy:   string(p.Spec.DNSPolicy),
 	}
 	if c := p.Spec.DNSConfig; c != nil {
 		out.Searches = slices.Clone(c.Searches)

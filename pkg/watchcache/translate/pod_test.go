@@ -29,6 +29,8 @@ func TestPod(t *testing.T) {
 	configured := plain
 	configured.DNSPolicy, configured.Searches = "None", []string{"corp.example"}
 	configured.Options = []model.ResolverOption{{Name: "ndots", Value: "2"}, {Name: "edns0"}}
+	shared := plain
+	shared.HostNetwork = true
 	for _, tt := range []struct {
 		name  string
 		edit  func(*corev1.Pod)
@@ -36,7 +38,7 @@ func TestPod(t *testing.T) {
 		addrs []netip.Addr
 	}{
 		{name: "running, both families", pod: &plain, addrs: both},
-		{name: "its addresses are the node's", edit: func(p *corev1.Pod) { p.Spec.HostNetwork = true }},
+		{name: "its addresses are the node's", edit: func(p *corev1.Pod) { p.Spec.HostNetwork = true }, pod: &shared, addrs: both},
 		{name: "it has ended well", edit: func(p *corev1.Pod) { p.Status.Phase = corev1.PodSucceeded }},
 		{name: "it has failed", edit: func(p *corev1.Pod) { p.Status.Phase = corev1.PodFailed }},
 		{name: "it has no address yet", edit: func(p *corev1.Pod) { p.Status.PodIPs = nil }},
