@@ -26,15 +26,15 @@ func (w *world) truncated(q question, ours reply) error {
 	tc := slices.Contains(ours.flags, "tc")
 	switch {
 	case ours.rcode != want:
-		return fmt.Errorf("response code %s, want %s", ours.rcode, want)
+		return fmt.Errorf("cut: response code %s, want %s", ours.rcode, want)
 	case !subset(ours.answer, full.answer) || !subset(ours.additional, full.additional):
-		return fmt.Errorf("there are records in it that the complete reply, explained by %v, does not have", names)
+		return fmt.Errorf("cut: there are records in it that the complete reply, explained by %v, does not have", names)
 	case len(full.answer) > 0 && len(ours.answer) == 0:
-		return fmt.Errorf("nothing is left of %d records", len(full.answer))
+		return fmt.Errorf("cut: nothing is left of %d records", len(full.answer))
 	case tc != (len(ours.answer) < len(full.answer)):
-		return fmt.Errorf("%d of %d records, and the TC bit is %v", len(ours.answer), len(full.answer), tc)
+		return fmt.Errorf("cut: %d of %d records, and the TC bit is %v", len(ours.answer), len(full.answer), tc)
 	case !slices.Equal(ours.authority, full.authority):
-		return fmt.Errorf("authority %v, want %v", ours.authority, full.authority)
+		return fmt.Errorf("cut: authority %v, want %v", ours.authority, full.authority)
 	}
 	return nil
 }
