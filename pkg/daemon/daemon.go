@@ -83,8 +83,13 @@ func Run(ctx context.Context, cfg *v1alpha1.SignpostConfiguration, log *slog.Log
 		group.Go(func() error { return l.run(ctx) })
 	}
 	group.Go(func() error { return watched.Run(ctx) })
+	ready := append([]health.Check{synced(watched)}, serves.ready...)
 	group.Go(func() error {
-		return probes.Run(ctx, nil, append([]health.Check{synced(watched)}, serves.ready...), serves.healthz)
+		spareMemory(ctx, ready)
+		return nil
+	})
+	group.Go(func() error {
+		return probes.Run(ctx, nil, ready, serves.healthz)
 	})
 	return group.Wait()
 }

@@ -78,11 +78,11 @@ func (f *programmer) patrol(ctx context.Context, period time.Duration) bool {
 // compare reads the rules and notes what the kernel really holds, so that a
 // commit mends them. It reports whether they are damaged.
 func (f *programmer) compare(ctx context.Context) (bool, error) {
-	existing, err := f.tables.Existing(ctx)
+	existing, err := f.tables.Existing(ctx, f.base)
 	if err != nil {
 		return false, err
 	}
-	found := excuse(ruleset.Adopt(&existing.Set, f.base), f.base, f.odd)
+	found := excuse(&existing.Set, f.base, f.odd)
 	damage := f.damage(existing, found)
 	if damage == "" {
 		return false, nil
@@ -138,11 +138,11 @@ func (f *programmer) mended(ctx context.Context) {
 	if !f.untouched(ctx) {
 		return // the next comparison tells
 	}
-	existing, err := f.tables.Existing(ctx)
+	existing, err := f.tables.Existing(ctx, f.base)
 	if err != nil || !f.untouched(ctx) {
 		return
 	}
-	found := ruleset.Adopt(&existing.Set, f.base)
+	found := &existing.Set
 	for _, c := range ruleset.Diff(found, f.base).Write {
 		if listed := found.Get(c.Key); listed != nil {
 			f.log.Info("a chain is listed otherwise than it was written", "family", f.family.String(), "table", string(c.Table), "chain", c.Name)

@@ -17,7 +17,7 @@ import (
 // that no more is written than was damaged.
 func TestDamageIsMended(t *testing.T) {
 	chain := func(r *rig) string {
-		existing, _ := r.tables.Fake.Existing(t.Context())
+		existing, _ := r.tables.Fake.Existing(t.Context(), new(ruleset.Set))
 		for c := range existing.Set.All() {
 			if c.Table == ruleset.NAT && strings.Contains(c.Name, "10.96.") {
 				return c.Name

@@ -137,7 +137,7 @@ func (f *programmer) know(ctx context.Context, want *ruleset.Set) error {
 	if f.base != nil {
 		return nil
 	}
-	existing, err := f.tables.Existing(ctx)
+	existing, err := f.tables.Existing(ctx, want)
 	if err != nil {
 		return err
 	}
@@ -145,7 +145,7 @@ func (f *programmer) know(ctx context.Context, want *ruleset.Set) error {
 	if err := f.tables.DeleteJumps(ctx, existing.Stale(f.renderer.Hooks())); err != nil {
 		return err
 	}
-	f.base, f.hooked = ruleset.Adopt(&existing.Set, want), existing.Hooked(f.renderer.Hooks())
+	f.base, f.hooked = &existing.Set, existing.Hooked(f.renderer.Hooks())
 	f.leftSets = existing.IPSets
 	return nil
 }

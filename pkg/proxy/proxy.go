@@ -57,8 +57,9 @@ type Tables interface {
 	DestroyIPSets(ctx context.Context, names []string) error
 	// Check returns the error that Restore would, as far as can be known.
 	Check(ctx context.Context, text string) error
-	// Existing returns Signpost's own chains, and what leads to them, as they are.
-	Existing(ctx context.Context) (*ruleset.Existing, error)
+	// Existing returns Signpost's own chains, and what leads to them. A chain that has the
+	// rules that want gives it is that of want, any other is as it is listed.
+	Existing(ctx context.Context, want *ruleset.Set) (*ruleset.Existing, error)
 	// Untouched reports whether surely nobody else has written since Existing. It
 	// is asked all the time. The error says that it cannot be known.
 	Untouched(ctx context.Context) (bool, error)

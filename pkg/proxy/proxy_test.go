@@ -128,7 +128,7 @@ func TestRestartAdopts(t *testing.T) {
 		if got := r.goesTo(1); got != fmt.Sprintf(untouched, 1) {
 			t.Errorf("s1: %s", got)
 		}
-		existing, _ := r.tables.Existing(t.Context())
+		existing, _ := r.tables.Existing(t.Context(), new(ruleset.Set))
 		if n := strings.Count(fmt.Sprint(existing.Set.Keys()), "SIGNPOST-10.96."); n != 1 {
 			t.Errorf("%d chains of addresses for one Service: %v", n, existing.Set.Keys())
 		}

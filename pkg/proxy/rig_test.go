@@ -158,12 +158,12 @@ func (s *slow) Restore(ctx context.Context, text string) error {
 	return err
 }
 
-func (s *slow) Existing(ctx context.Context) (*ruleset.Existing, error) {
+func (s *slow) Existing(ctx context.Context, want *ruleset.Set) (*ruleset.Existing, error) {
 	time.Sleep(s.reads)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.read++
-	existing, err := s.Fake.Existing(ctx)
+	existing, err := s.Fake.Existing(ctx, want)
 	if err == nil && s.lists != nil {
 		existing.Set = *s.lists(&existing.Set)
 	}

@@ -39,7 +39,7 @@ func CleanupBackend(ctx context.Context, b Backend, log *slog.Logger) error {
 
 func cleanup(ctx context.Context, b Backend, f ruleset.Family, names programs, log *slog.Logger) error {
 	// Looked for before opening, so that tables that nobody uses are not created.
-	found, err := (&Tables{family: f, names: names, witness: NewWitness(b)}).Existing(ctx)
+	found, err := (&Tables{family: f, names: names, witness: NewWitness(b)}).Existing(ctx, new(ruleset.Set))
 	if err != nil || found.Set.Len() == 0 {
 		return err
 	}

@@ -37,8 +37,8 @@ func TestListedAsWritten(t *testing.T) {
 				t.Error(file, err)
 				continue
 			}
-			written, _ := fake.Existing(t.Context())
-			before, err := tables.Existing(t.Context())
+			written, _ := fake.Existing(t.Context(), new(ruleset.Set))
+			before, err := tables.Existing(t.Context(), new(ruleset.Set))
 			if err != nil {
 				t.Error(err)
 				return
@@ -47,12 +47,12 @@ func TestListedAsWritten(t *testing.T) {
 				t.Error(file, err)
 				continue
 			}
-			listed, err := tables.Existing(t.Context())
+			listed, err := tables.Existing(t.Context(), &written.Set)
 			if err != nil {
 				t.Error(err)
 				return
 			}
-			change := ruleset.Diff(ruleset.Adopt(&listed.Set, &written.Set), &written.Set)
+			change := ruleset.Diff(&listed.Set, &written.Set)
 			for _, c := range change.Write {
 				var was any = "nothing"
 				if l := listed.Set.Get(c.Key); l != nil {
@@ -120,7 +120,7 @@ func witnessed(t *testing.T, b iptables.Backend) {
 		{"a stranger's chain", restore(stranger, "*filter\n:OTHER - [0:0]\nCOMMIT\n", true), true},
 	} {
 		for _, tables := range families {
-			if _, err := tables.Existing(ctx); err != nil {
+			if _, err := tables.Existing(ctx, new(ruleset.Set)); err != nil {
 				t.Error(err)
 			}
 		}

@@ -62,7 +62,7 @@ func TestKernelHasAll(t *testing.T) {
 		if err != nil || len(missing) > 0 || k != render.FullKernel() {
 			t.Errorf("got %+v, missing %v, %v", k, missing, err)
 		}
-		if found, err := tables.Existing(t.Context()); err != nil || found.Set.Len() > 0 {
+		if found, err := tables.Existing(t.Context(), new(ruleset.Set)); err != nil || found.Set.Len() > 0 {
 			t.Errorf("looking has left chains %v, %v", found, err)
 		}
 	})
@@ -97,14 +97,14 @@ func TestFakeRefusesWhatIsRefused(t *testing.T) {
 			if refused, ok := errors.AsType[*iptables.RefusedError](real); real != nil && (!ok || refused.Line == 0) {
 				t.Errorf("%s\ngot %v, want the line", in, real)
 			}
-			a, err := tables.Existing(t.Context())
-			b, _ := fake.Existing(t.Context())
+			// The fake has the words of what was restored, the kernel others for the same.
+			b, _ := fake.Existing(t.Context(), new(ruleset.Set))
+			a, err := tables.Existing(t.Context(), &b.Set)
 			if err != nil {
 				t.Error(err)
 				continue
 			}
-			// The fake has the words of what was restored, the kernel others for the same.
-			diff := ruleset.Diff(ruleset.Adopt(&a.Set, &b.Set), &b.Set)
+			diff := ruleset.Diff(&a.Set, &b.Set)
 			if !diff.Empty() || !slices.Equal(a.Jumps, b.Jumps) {
 				t.Errorf("after\n%s\nthe fake has more than the kernel: %v; jumps: the kernel %v, the fake %v", in, diff, a.Jumps, b.Jumps)
 			}
@@ -132,7 +132,7 @@ func TestHooks(t *testing.T) {
 				t.Errorf("%d inserted, want %d, %v", n, want, err)
 			}
 		}
-		found, err := tables.Existing(ctx)
+		found, err := tables.Existing(ctx, new(ruleset.Set))
 		if err != nil {
 			t.Error(err)
 			return
@@ -291,7 +291,7 @@ func TestCleanup(t *testing.T) {
 			}
 		}
 		for _, tables := range all {
-			found, err := tables.Existing(t.Context())
+			found, err := tables.Existing(t.Context(), new(ruleset.Set))
 			if err != nil {
 				t.Error(err)
 				continue

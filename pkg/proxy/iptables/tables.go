@@ -129,12 +129,14 @@ func (t *Tables) restore(ctx context.Context, text string, args ...string) (stri
 	return stderr, &BrokenOffError{Program: t.names.restore, Err: err}
 }
 
-// Existing returns the chains that belong to Signpost, with their rules as the
-// program lists them, the rules in other people's chains that lead to them,
-// and Signpost's IP sets.
-func (t *Tables) Existing(ctx context.Context) (*ruleset.Existing, error) {
-	r := reading{chains: map[ruleset.Key]*ruleset.Chain{}}
+// Existing returns the chains that belong to Signpost, the rules in other people's
+// chains that lead to them, and Signpost's IP sets. A chain that has the rules
+// that want gives it is that of want, any other has them as the program lists them.
+// So what is kept of a hundred thousand rules is what is not as it should be.
+func (t *Tables) Existing(ctx context.Context, want *ruleset.Set) (*ruleset.Existing, error) {
+	r := reading{chains: map[ruleset.Key]*ruleset.Chain{}, want: want}
 	err := t.witness.read(t.family, func() error { return saved(ctx, t.names.save, r.line) })
+	r.settle(nil)
 	if err := errors.Join(append(r.errs, err)...); err != nil {
 		return nil, err
 	}
@@ -149,6 +151,19 @@ type reading struct {
 	out    ruleset.Existing
 	chains map[ruleset.Key]*ruleset.Chain
 	errs   []error
+	want   *ruleset.Set
+	// last is the chain of the last rule: a program lists one after another.
+	last *ruleset.Chain
+}
+
+// settle is called with the chain of each rule, before it is added.
+func (r *reading) settle(next *ruleset.Chain) {
+	if last := r.last; last != nil && last != next {
+		if w := r.want.Get(last.Key); w != nil && last.Same(w) {
+			r.chains[last.Key] = w
+		}
+	}
+	r.last = next
 }
 
 func (r *reading) line(table ruleset.Table, l string) {
@@ -166,6 +181,7 @@ func (r *reading) line(table ruleset.Table, l string) {
 	name, rest, _ := strings.Cut(rule, " ")
 	from := ruleset.Key{Table: table, Name: name}
 	if c := r.chains[from]; c != nil {
+		r.settle(c)
 		c.Rules = append(c.Rules, ruleset.Rule(rest))
 		return
 	}

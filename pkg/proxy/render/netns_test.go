@@ -98,7 +98,7 @@ func steps(t *testing.T, rng *rand.Rand, backend iptables.Backend, family rulese
 			return err
 		}
 	}
-	existing, err := tables.Existing(ctx)
+	existing, err := tables.Existing(ctx, new(ruleset.Set))
 	if err != nil {
 		return err
 	}

@@ -128,20 +128,7 @@ func value(option string, values []string) []string {
 	return []string{v}
 }
 
-// Adopt returns what the kernel holds, given as listed by a program, in the words
-// of want: a chain that has the rules that want gives it is that of want, any
-// other is as it is listed. So Diff of it and want is what has to be mended, or
-// what a new version does otherwise.
-func Adopt(listed, want *Set) *Set {
-	changes := map[Key]*Chain{}
-	for c := range listed.All() {
-		if w := want.Get(c.Key); w != nil && sameRules(c, w) {
-			changes[c.Key] = w
-		}
-	}
-	return listed.With(changes)
-}
-
-func sameRules(a, b *Chain) bool {
-	return slices.EqualFunc(a.Rules, b.Rules, func(x, y Rule) bool { return x == y || Canonical(x) == Canonical(y) })
+// Same reports whether the rules of two chains are the same, however they are written.
+func (c *Chain) Same(other *Chain) bool {
+	return slices.EqualFunc(c.Rules, other.Rules, func(x, y Rule) bool { return x == y || Canonical(x) == Canonical(y) })
 }

@@ -58,19 +58,20 @@ func FuzzCanonical(f *testing.F) {
 	})
 }
 
-func TestAdopt(t *testing.T) {
-	k := func(name string) Key { return Key{Table: NAT, Name: name} }
-	set := func(chains ...*Chain) *Set {
-		changes := map[Key]*Chain{}
-		for _, c := range chains {
-			changes[c.Key] = c
+func TestSame(t *testing.T) {
+	chain := func(rules ...Rule) *Chain { return &Chain{Rules: rules} }
+	for _, tt := range []struct {
+		a, b *Chain
+		want bool
+	}{
+		{chain("-s 10.0.0.1 -j B"), chain("-s 10.0.0.1/32 -j B"), true},
+		{chain("-j RETURN"), chain("-j DROP"), false},
+		{chain("-j A", "-j B"), chain("-j B", "-j A"), false},
+		{chain("-j A"), chain("-j A", "-j A"), false},
+		{chain(), chain(), true},
+	} {
+		if got := tt.a.Same(tt.b); got != tt.want {
+			t.Errorf("%v and %v: %v", tt.a.Rules, tt.b.Rules, got)
 		}
-		return (&Set{}).With(changes)
-	}
-	want := set(&Chain{Key: k("A"), Rules: []Rule{"-s 10.0.0.1 -j B"}}, &Chain{Key: k("B")}, &Chain{Key: k("C"), Rules: []Rule{"-j RETURN"}})
-	listed := set(&Chain{Key: k("A"), Rules: []Rule{"-s 10.0.0.1/32 -j B"}}, &Chain{Key: k("C"), Rules: []Rule{"-j DROP"}}, &Chain{Key: k("OLD")})
-	got := Diff(Adopt(listed, want), want)
-	if len(got.Write) != 2 || got.Write[0].Name != "B" || got.Write[1].Name != "C" || len(got.Delete) != 1 || got.Delete[0] != k("OLD") {
-		t.Errorf("to mend: %+v", got)
 	}
 }

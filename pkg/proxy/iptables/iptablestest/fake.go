@@ -76,7 +76,7 @@ func (f *Fake) Family() ruleset.Family { return f.family }
 // Load makes set and hooks the whole of Signpost's rules, whatever was there.
 func (f *Fake) Load(set *ruleset.Set, hooks []ruleset.Hook) error {
 	ctx := context.Background()
-	existing, err := f.Existing(ctx)
+	existing, err := f.Existing(ctx, new(ruleset.Set))
 	if err != nil {
 		return err
 	}
@@ -154,8 +154,9 @@ func (f *Fake) Check(_ context.Context, text string) error {
 	return f.restore(text, false)
 }
 
-// Existing returns the chains that belong to Signpost, and what leads to them.
-func (f *Fake) Existing(context.Context) (*ruleset.Existing, error) {
+// Existing returns the chains that belong to Signpost, those that are as in want in
+// its words, and what leads to them.
+func (f *Fake) Existing(_ context.Context, want *ruleset.Set) (*ruleset.Existing, error) {
 	f.touched = false
 	out := &ruleset.Existing{}
 	chains := map[ruleset.Key]*ruleset.Chain{}
@@ -172,6 +173,11 @@ func (f *Fake) Existing(context.Context) (*ruleset.Existing, error) {
 					out.Jumps = append(out.Jumps, ruleset.Jump{From: k, Target: r.target, Rule: ruleset.Rule(r.text)})
 				}
 			}
+		}
+	}
+	for k, c := range chains {
+		if w := want.Get(k); w != nil && c.Same(w) {
+			chains[k] = w
 		}
 	}
 	out.Set = *out.Set.With(chains)
