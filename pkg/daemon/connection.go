@@ -27,6 +27,8 @@ type connection struct {
 	// writer writes what the controllers decide. It has no cache. Like all of the
 	// connection it is not limited here, unless the configuration says so.
 	writer client.Client
+	// heard knows when the server was last heard of.
+	heard *heard
 }
 
 func connect(ctx context.Context, cfg *v1alpha1.ClientConnection) (*connection, error) {
@@ -34,6 +36,8 @@ func connect(ctx context.Context, cfg *v1alpha1.ClientConnection) (*connection, 
 	if err != nil {
 		return nil, err
 	}
+	heard := &heard{}
+	restConfig.Wrap(heard.wrap)
 	httpClient, err := rest.HTTPClientFor(restConfig)
 	if err != nil {
 		return nil, fmt.Errorf("clientConnection: %w", err)
@@ -46,7 +50,7 @@ func connect(ctx context.Context, cfg *v1alpha1.ClientConnection) (*connection, 
 	if err != nil {
 		return nil, fmt.Errorf("clientConnection: %w", err)
 	}
-	return &connection{config: restConfig, httpClient: httpClient, clientset: clientset, writer: writer}, nil
+	return &connection{config: restConfig, httpClient: httpClient, clientset: clientset, writer: writer, heard: heard}, nil
 }
 
 // pools returns a client for LoadBalancerPools. Objects of kinds that are defined

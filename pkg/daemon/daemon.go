@@ -41,6 +41,7 @@ func Run(ctx context.Context, cfg *v1alpha1.SignpostConfiguration, log *slog.Log
 	if err != nil {
 		return err
 	}
+	registry.MustRegister(conn.heard.gauge())
 	events, stopEvents := newEvents(conn.clientset, cfg.NodeName)
 	defer stopEvents()
 	watched, err := watch(cfg, conn, events, log, registry)
@@ -207,7 +208,7 @@ func (n *node) startDNS(ctx context.Context, group *errgroup.Group, rules dns.Ru
 	options := dnsOptions(&n.cfg.DNS, n.watched, n.log, n.registry)
 	options.Rules = rules
 	verified := options.Pods == records.PodsVerified
-	if n.cfg.DNS.SearchPath.Enabled || verified {
+	if n.cfg.DNS.SearchPath.Enabled || n.cfg.DNS.QueryLog || verified {
 		pods, err := watchcache.NewPods(n.conn.config, n.conn.httpClient, n.cfg.NodeName)
 		if err != nil {
 			return health.Check{}, nil, fmt.Errorf("dns: %w", err)
@@ -218,6 +219,9 @@ func (n *node) startDNS(ctx context.Context, group *errgroup.Group, rules dns.Ru
 		}
 		if n.cfg.DNS.SearchPath.Enabled {
 			options.Clients = pods
+		}
+		if n.cfg.DNS.QueryLog {
+			options.QueryLog = pods
 		}
 	}
 	server, err := dns.New(options)

@@ -79,7 +79,9 @@ func dnsOptions(cfg *v1alpha1.DNS, snapshots dns.Snapshots, log *slog.Logger, re
 		Pods:              records.PodMode(cfg.Pods),
 		OwnPods:           nil, // those of startDNS
 		Clients:           nil, // those of startDNS
+		QueryLog:          nil, // those of startDNS
 		ResolvConf:        cfg.SearchPath.ResolvConf,
+		NearFirst:         cfg.NearFirst,
 		AwaitRules:        cfg.AwaitRules.Duration,
 		Upstreams:         cfg.Upstreams,
 		StubDomains:       cfg.StubDomains,

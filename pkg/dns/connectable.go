@@ -35,6 +35,8 @@ type connectable struct {
 	since map[model.Name]time.Time
 	// held is how many names are held back.
 	held int
+	// out is newest over base without the held names, as it was returned last.
+	out, newest, over *model.Snapshot
 }
 
 // next returns the Snapshot to answer from, and when to look again if nothing
@@ -62,15 +64,25 @@ func (c *connectable) next(newest *model.Snapshot, programmed uint64, now time.T
 			again = until
 		}
 	}
+	// Of the same two Snapshots names are only let go, never held anew.
+	same := newest == c.newest && c.base == c.over && len(held) == c.held
 	c.since, c.held = since, len(held)
 	if len(held) == 0 {
 		return newest, time.Time{}
 	}
-	out := *newest
-	// Whoever waits for this node waits for these names, too.
-	out.Generation = c.base.Generation
-	out.Services = newest.Services.With(held)
-	return &out, again
+	if !same {
+		c.out, c.newest, c.over = without(newest, held), newest, c.base
+		// Whoever waits for this node waits for these names, too.
+		c.out.Generation = c.base.Generation
+	}
+	return c.out, again
+}
+
+// without returns a copy of s in which the Services of the given names are as given.
+func without(s *model.Snapshot, held map[model.Name]*model.Service) *model.Snapshot {
+	out := *s
+	out.Services = s.Services.With(held)
+	return &out
 }
 
 // advance makes base the newest Snapshot whose rules are in.

@@ -37,6 +37,9 @@ func TestNamesWaitForTheirRules(t *testing.T) {
 	if got := s.Services.Get(name); got != nil || s.Generation != first.Generation || !again.Equal(begin.Add(c.patience)) || c.held != 1 {
 		t.Errorf("without rules for it: %+v of generation %d until %v", got, s.Generation, again)
 	}
+	if again, _ := c.next(added, first.Generation, begin.Add(c.patience/2)); again != s {
+		t.Error("nothing has happened, and there is another Snapshot to pack answers for")
+	}
 	if s, again := c.next(added, added.Generation, begin); s != added || !again.IsZero() || c.held != 0 {
 		t.Error("its rules are in, and it is not there")
 	}

@@ -12,6 +12,7 @@ const (
 	sourceCluster = "kubernetes"
 	sourceCache   = "cache"
 	sourceForward = "forward"
+	sourceExplain = "chaos"
 	sourceRefused = ""
 )
 

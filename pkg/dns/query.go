@@ -97,7 +97,7 @@ func (q *query) parseBody(wire []byte, authority, additional int) (rcode int, ok
 	switch {
 	case version != 0:
 		return dns.RcodeBadVers, true
-	case q.qtype == dns.TypeAXFR || q.qtype == dns.TypeIXFR || q.class != dns.ClassINET:
+	case q.qtype == dns.TypeAXFR || q.qtype == dns.TypeIXFR || q.class != dns.ClassINET && !q.isExplain():
 		return dns.RcodeRefused, true
 	}
 	return dns.RcodeSuccess, true

@@ -34,6 +34,10 @@ type exchange struct {
 // that ask for A and AAAA in turn, and start anew with each connection.
 func (x *exchange) begin(rotation uint32) {
 	q, view := &x.query, x.server.view()
+	if q.isExplain() {
+		x.explain(view)
+		return
+	}
 	a := view.Answer(records.Question{Name: q.name, Type: q.qtype}, rotation)
 	x.walk = x.beginWalk(view, &a, rotation)
 	x.take(&a)
@@ -111,6 +115,20 @@ func (x *exchange) add(m *dns.Msg) {
 // refuse makes the reply one that says only why there is none.
 func (x *exchange) refuse(rcode int) { x.reply = x.query.newReply(rcode) }
 
+// log writes down what was asked and answered, if that is wished.
+func (x *exchange) log(took time.Duration, size int) {
+	clients, q := x.server.opts.QueryLog, &x.query
+	if clients == nil {
+		return
+	}
+	pod := ""
+	if p := clients.PodAt(x.client); p != nil {
+		pod = p.Name.String()
+	}
+	x.server.log.Info("query", "client", x.client, "pod", pod, "name", q.name, "type", dns.Type(q.qtype).String(),
+		"rcode", rcodeText(x.reply.Rcode), "source", x.source, "answers", len(x.reply.Answer), "octets", size, "seconds", took.Seconds())
+}
+
 // pack returns the reply in at most size octets and counts it.
 func (x *exchange) pack(size int, buf []byte) ([]byte, error) {
 	wire, err := x.query.pack(x.reply, size, buf)
@@ -118,7 +136,9 @@ func (x *exchange) pack(size int, buf []byte) ([]byte, error) {
 		x.server.log.Error("cannot write an answer", "name", x.query.name, "type", dns.TypeToString[x.query.qtype], "error", err)
 	}
 	if wire != nil {
-		x.meter.answered(x.reply.Rcode, x.source, measured{x.query.qtype, x.query.do, time.Since(x.start), x.size, len(wire)})
+		took := time.Since(x.start)
+		x.meter.answered(x.reply.Rcode, x.source, measured{x.query.qtype, x.query.do, took, x.size, len(wire)})
+		x.log(took, len(wire))
 	}
 	return wire, err
 }

@@ -65,6 +65,9 @@ type Options struct {
 	// the search list of to those of pods.
 	Clients    Clients
 	ResolvConf string
+	// QueryLog, if not nil, has each query logged, with the pod that asks if it knows
+	// that. Everything then takes the long way.
+	QueryLog Clients
 	// Domain is the cluster's domain, DefaultDomain if empty.
 	Domain string
 	// Service is the Service whose cluster IPs the server answers at, and that the
@@ -88,6 +91,8 @@ type Options struct {
 	// Pods is how names of pods are answered; verified takes OwnPods.
 	Pods    records.PodMode
 	OwnPods OwnPods
+	// NearFirst has the addresses of headless Services begin with those nearest to this node.
+	NearFirst bool
 	// Upstreams and StubDomains say whom to ask for other names; see forward.Options.
 	Upstreams   []string
 	StubDomains map[string][]string
@@ -136,7 +141,7 @@ func New(o Options) (*Server, error) {
 	if o.TTL < 0 || o.TTL%time.Second != 0 || o.TTL > records.MaxTTL*time.Second {
 		return nil, fmt.Errorf("ttl: %v is not a number of seconds between 0s and %v", o.TTL, records.MaxTTL*time.Second)
 	}
-	view, err := records.New(records.Options{Domain: o.Domain, TTL: uint32(o.TTL / time.Second), Pods: o.Pods, Server: o.Service})
+	view, err := records.New(records.Options{Domain: o.Domain, TTL: uint32(o.TTL / time.Second), Pods: o.Pods, Server: o.Service, NearFirst: o.NearFirst})
 	if err != nil {
 		return nil, err
 	}

@@ -169,7 +169,7 @@ func (c *tcpConn) handle(ctx context.Context, wire []byte, wg *sync.WaitGroup) b
 	start := time.Now()
 	book := c.server.book.Load()
 	wanted := false
-	if c.allowed && c.hot.parse(wire) {
+	if c.server.opts.QueryLog == nil && c.allowed && c.hot.parse(wire) {
 		c.hot.asked.Limit = maxTCPSize
 		r, elsewhere := c.hot.find(book)
 		if c.server.isForAll(c.client, c.hot.qtype, r, elsewhere) &&

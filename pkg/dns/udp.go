@@ -99,7 +99,7 @@ func (u *udpSocket) handle(ctx context.Context, i int) {
 func (u *udpSocket) answer(ctx context.Context, i int, wire []byte, client netip.AddrPort) {
 	book := u.server.book.Load()
 	wanted := false
-	if u.hot.parse(wire) && u.allowed(client.Addr().Unmap()) {
+	if u.server.opts.QueryLog == nil && u.hot.parse(wire) && u.allowed(client.Addr().Unmap()) {
 		r, elsewhere := u.hot.find(book)
 		if u.server.isForAll(client.Addr().Unmap(), u.hot.qtype, r, elsewhere) &&
 			(r != nil && u.hit(book, r, i, len(wire)) || elsewhere && u.cached(i, len(wire))) {

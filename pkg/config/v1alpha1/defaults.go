@@ -57,6 +57,8 @@ func Default() *SignpostConfiguration {
 			Pods:        PodRecordsInsecure,
 			AwaitRules:  seconds(1),
 			SearchPath:  SearchPath{Enabled: false, ResolvConf: "/etc/resolv.conf"},
+			NearFirst:   false,
+			QueryLog:    false,
 		},
 		Peers:   Peers{Enabled: true, Port: 10263},
 		Health:  Health{BindAddress: "0.0.0.0:10256"},

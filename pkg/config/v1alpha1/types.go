@@ -294,6 +294,12 @@ type DNS struct {
 	// the proxy.
 	AwaitRules metav1.Duration `json:"awaitRules"`
 	SearchPath SearchPath      `json:"searchPath"`
+	// NearFirst has the addresses of a headless Service begin with those of
+	// endpoints on the node that is asked, and then of those in its zone.
+	NearFirst bool `json:"nearFirst"`
+	// QueryLog has each query logged, with the pod of this node that asks. It takes
+	// several times the processor time.
+	QueryLog bool `json:"queryLog"`
 }
 
 // SearchPath configures whether the search lists of this node's pods are walked by

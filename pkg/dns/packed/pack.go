@@ -30,7 +30,7 @@ func (b *Book) make(e *entry) bool {
 		return true
 	case a.Rcode != dns.RcodeSuccess && a.Rcode != dns.RcodeNameError:
 		return false
-	case a.Chase != "":
+	case a.Chase != "" || a.Varies:
 		e.reply.kind = Unpacked
 		return true
 	}

@@ -28,6 +28,8 @@ type Answer struct {
 	// Turns is true if rotation chose where Answer begins, and might as well have
 	// chosen any other of its records.
 	Turns bool
+	// Varies is true if rotation chose more of the order of Answer than where it begins.
+	Varies bool
 	// Chase is set when Answer ends in a CNAME that leads out of the zone. It is
 	// the name that it leads to, whose records of the asked type belong behind it.
 	Chase string

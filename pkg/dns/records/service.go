@@ -81,6 +81,9 @@ func (l lookup) endpoints(svc *model.Service) Answer {
 	if !found {
 		return noName()
 	}
+	if l.view.near && len(addrs) > 1 {
+		return Answer{Answer: l.view.addressRecords(l.q.Name, l.q.Type, l.nearFirst(svc, addrs), 0), Varies: true}
+	}
 	return Answer{Answer: l.view.addressRecords(l.q.Name, l.q.Type, addrs, l.rotation), Turns: true}
 }
 

@@ -38,6 +38,9 @@ type Options struct {
 	// Server is the Service of the DNS server itself, which the zone's NS
 	// record points at.
 	Server model.Name
+	// NearFirst has the addresses of a headless Service begin with those of endpoints
+	// on this node, and then of those in its zone.
+	NearFirst bool
 }
 
 // View is what can be said about names at one moment: a Snapshot, and an index
@@ -47,6 +50,7 @@ type View struct {
 	ttl    uint32
 	pods   PodMode
 	server model.Name
+	near   bool
 
 	// version counts the Views that led here by Next, rest is the version since
 	// which the Snapshot differs in nothing but Services and Namespaces.
@@ -78,7 +82,7 @@ func New(o Options) (*View, error) {
 	if !slices.Contains([]PodMode{PodsDisabled, PodsInsecure, PodsVerified}, o.Pods) {
 		return nil, fmt.Errorf("pods: %q is not one of %s, %s and %s", o.Pods, PodsDisabled, PodsInsecure, PodsVerified)
 	}
-	v := &View{zone: zone, ttl: o.TTL, pods: o.Pods, server: o.Server, wire: make([]byte, len(zone)+1)}
+	v := &View{zone: zone, ttl: o.TTL, pods: o.Pods, server: o.Server, near: o.NearFirst, wire: make([]byte, len(zone)+1)}
 	if _, err := dns.PackDomainName(zone, v.wire, 0, nil, false); err != nil {
 		return nil, fmt.Errorf("domain: %w", err)
 	}
