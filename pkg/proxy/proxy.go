@@ -287,8 +287,16 @@ func (p *Proxy) pass(ctx context.Context, retry *retry) time.Duration {
 		p.metrics.programmed.Set(float64(snap.Generation))
 	}
 	retry.after(failed, next)
-	return time.Since(start) / 2
+	pause := time.Since(start) / 2
+	if failed {
+		// Much of the time may have been spent waiting for others.
+		pause = min(pause, failedPause)
+	}
+	return pause
 }
+
+// failedPause is the longest pause after a pass that has failed.
+const failedPause = 100 * time.Millisecond
 
 // openLocalhost lets the kernel route what the rules that are in by now guard.
 func (p *Proxy) openLocalhost() {

@@ -29,6 +29,10 @@ var (
 // patience is how long a connection may take.
 const patience = 200 * time.Millisecond
 
+// answerPatience is how long the other end may take to answer then: that one is a process,
+// and the machine is busy.
+const answerPatience = 3 * time.Second
+
 // equip gives the pods a and b their ranges, and servers.
 func equip(h *host.Host) error {
 	for i, p := range h.Pods {
@@ -88,11 +92,11 @@ func connectOnce(to netip.AddrPort, ask bool) (from byte, took time.Duration, er
 		return 0, 0, err
 	}
 	defer unix.Close(fd)
-	limit := unix.NsecToTimeval(patience.Nanoseconds())
+	limit, answerLimit := unix.NsecToTimeval(patience.Nanoseconds()), unix.NsecToTimeval(answerPatience.Nanoseconds())
 	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &limit); err != nil {
 		return 0, 0, err
 	}
-	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit); err != nil {
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &answerLimit); err != nil {
 		return 0, 0, err
 	}
 	// A reset at the end, so that no port waits.
