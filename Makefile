@@ -69,6 +69,10 @@ bench-controllers: packages programs ## Measure the endpoint controllers beside 
 test: packages programs ## Run all tests but e2e: unit, scenario, real iptables, real API server (needs root)
 	@go run ./hack/gotest -race -count=1 -tags=netns,integration -timeout=15m ./...
 
+.PHONY: fuzz
+fuzz: ## Run every fuzz test in turn (EACH=1m for each)
+	go run ./hack/fuzz -each $(or $(EACH),1m)
+
 .PHONY: e2e
 e2e: ## Run the demo's assertions as tests on the local cluster, which it starts if it has to
 	@go run ./hack/demo -setup
