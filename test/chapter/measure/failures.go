@@ -90,6 +90,22 @@ func (f figures) damage(ctx context.Context, b *trial.Bench) error {
 	return nil
 }
 
+// namesRate is how often per second names are asked for.
+const namesRate = 1000
+
+func (f figures) names(ctx context.Context, b *trial.Bench) error {
+	for _, i := range trial.Interruptions() {
+		for range f.kills {
+			took, dns, err := b.Names(ctx, i, namesRate)
+			if err != nil {
+				return fmt.Errorf("%s: %w", i.Name, err)
+			}
+			fmt.Printf("names: %s, all ready after %v: %v %v\n", i.Name, took.Round(time.Millisecond), dns, dns.Reasons())
+		}
+	}
+	return nil
+}
+
 func tenReady(ctx context.Context, b *trial.Bench) error {
 	if err := b.Scale(ctx, tenPods); err != nil {
 		return err

@@ -29,7 +29,7 @@ func main() {
 	flag.IntVar(&f.curls, "curls", 1000, "churn: requests")
 	flag.IntVar(&f.rounds, "rounds", 5, "churn: how often to scale to 10 and to 2")
 	flag.DurationVar(&f.over, "over", time.Minute, "churn: how long")
-	flag.IntVar(&f.kills, "kills", 1, "kill, leader, freeze, damage: how often")
+	flag.IntVar(&f.kills, "kills", 1, "kill, leader, freeze, damage, names: how often")
 	flag.IntVar(&f.kept, "kept", 50, "rollout: connections that are kept")
 	flag.DurationVar(&f.partition, "partition", 90*time.Second, "partition: how long the kubelets are away")
 	flag.DurationVar(&f.outage, "outage", time.Minute, "outage: how long the API server is away")
@@ -51,8 +51,9 @@ func (f figures) run(ctx context.Context, out io.Writer, names []string) (err er
 	all := map[string]func(context.Context, *trial.Bench) error{
 		"readiness": f.readiness, "churn": f.churn, "kill": f.kill, "outage": f.away,
 		"rollout": f.rollout, "leader": f.leader, "freeze": f.freeze, "partition": f.cutOff, "damage": f.damage,
+		"names": f.names,
 	}
-	known := []string{"readiness", "churn", "kill", "outage", "rollout", "leader", "freeze", "partition", "damage"}
+	known := []string{"readiness", "churn", "kill", "outage", "rollout", "leader", "freeze", "partition", "damage", "names"}
 	if len(names) == 0 {
 		names = known
 	}
