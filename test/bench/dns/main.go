@@ -32,17 +32,18 @@ const (
 func main() {
 	services := flag.Int("services", 10000, "Services")
 	length := flag.Duration("for", 8*time.Second, "how long to ask in each way")
+	changes := flag.Int("changes", 0, "instead of all else, make so many changes of each kind, and measure the time until the right answer")
 	only := flag.String("only", "", "part of the name of the servers to measure, all if empty")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := bench(ctx, *services, *length, *only); err != nil {
+	if err := bench(ctx, *services, *changes, *length, *only); err != nil {
 		fmt.Fprintln(os.Stderr, "bench-dns:", err)
 		os.Exit(1)
 	}
 }
 
-func bench(ctx context.Context, services int, length time.Duration, only string) error {
+func bench(ctx context.Context, services, changes int, length time.Duration, only string) error {
 	dir, err := os.MkdirTemp("", "signpost-bench-")
 	if err != nil {
 		return err
@@ -61,10 +62,13 @@ func bench(ctx context.Context, services int, length time.Duration, only string)
 	if err != nil {
 		return err
 	}
+	if changes > 0 {
+		return benchChanges(ctx, server, w, all, changes, only)
+	}
 	fmt.Println("| server | what | rate | asked | lost | p50 | p99 | CPU s | answers per CPU s | memory (peak), MiB |")
 	fmt.Println("|---|---|---|---|---|---|---|---|---|---|")
 	for _, c := range all {
-		if !strings.Contains(c.name, only) {
+		if !c.underLoad || !strings.Contains(c.name, only) {
 			continue
 		}
 		if err := c.measure(ctx, server, w, length); err != nil {
@@ -74,8 +78,32 @@ func bench(ctx context.Context, services int, length time.Duration, only string)
 	return nil
 }
 
-// measure lets a server answer, on a node of its own.
-func (c *contender) measure(ctx context.Context, server *apiserver.Server, w *world, length time.Duration) (err error) {
+// benchChanges lets those take turns that follow the API.
+func benchChanges(ctx context.Context, server *apiserver.Server, w *world, all []contender, changes int, only string) error {
+	if err := w.createBig(ctx); err != nil {
+		return err
+	}
+	fmt.Println("| server | change | n | p50 after the write | p99 | p50 after its begin | p99 |")
+	fmt.Println("|---|---|---|---|---|---|---|")
+	for _, c := range all {
+		if !c.following || !strings.Contains(c.name, only) {
+			continue
+		}
+		if err := c.changes(ctx, server, w, changes); err != nil {
+			return fmt.Errorf("%s: %w", c.name, err)
+		}
+	}
+	return nil
+}
+
+// measure asks a server in all ways.
+func (c *contender) measure(ctx context.Context, server *apiserver.Server, w *world, length time.Duration) error {
+	return c.onNode(ctx, server, w, func(h *host.Host) error { return c.rows(ctx, h, w, length) })
+}
+
+// onNode lets a server answer on a node of its own, and calls f when it knows the
+// cluster.
+func (c *contender) onNode(ctx context.Context, server *apiserver.Server, w *world, f func(*host.Host) error) (err error) {
 	dir, err := os.MkdirTemp("", "signpost-bench-")
 	if err != nil {
 		return err
@@ -94,11 +122,16 @@ func (c *contender) measure(ctx context.Context, server *apiserver.Server, w *wo
 	if err := c.start(ctx, h, w); err != nil {
 		return err
 	}
-	pod := h.Pod("client")
-	if err := c.awaitAll(ctx, h, pod, w); err != nil {
+	if err := c.awaitAll(ctx, h, h.Pod("client"), w); err != nil {
 		return err
 	}
 	time.Sleep(settles)
+	return f(h)
+}
+
+// rows asks in all ways, and prints what came of it.
+func (c *contender) rows(ctx context.Context, h *host.Host, w *world, length time.Duration) error {
+	pod := h.Pod("client")
 	idle, err := usage.Of(h.PID())
 	if err != nil {
 		return err

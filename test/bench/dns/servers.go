@@ -22,6 +22,9 @@ type contender struct {
 	start func(context.Context, *host.Host, *world) error
 	// at is where it answers.
 	at netip.AddrPort
+	// underLoad and following say what is measured of it: what it can answer, and how
+	// soon after a change.
+	underLoad, following bool
 }
 
 // corefile is kubeadm's, with a kubeconfig, and with an upstream server and a cache that may differ.
@@ -61,7 +64,7 @@ func contenders(ctx context.Context, dir string) ([]contender, error) {
 	service := netip.AddrPortFrom(netip.MustParseAddr(dnsAddr), 53)
 	node := netip.MustParseAddrPort("192.168.1.10:53")
 	theirs := func(name, cache string) contender {
-		return contender{name: name, at: node, start: func(ctx context.Context, h *host.Host, _ *world) error {
+		return contender{name: name, underLoad: true, at: node, start: func(ctx context.Context, h *host.Host, _ *world) error {
 			file := filepath.Join(h.Dir, "Corefile")
 			if err := os.WriteFile(file, fmt.Appendf(nil, corefile, h.Kubeconfig, cache), 0o600); err != nil {
 				return err
@@ -69,16 +72,20 @@ func contenders(ctx context.Context, dir string) ([]contender, error) {
 			return h.Start(ctx, nil, coreDNS, "-conf", file)
 		}}
 	}
+	// kubeadm's since 1.30; what comes from the API is not cached then.
+	uncached := theirs("CoreDNS, its cache for other names only", "cache 30 {\n disable success cluster.local\n disable denial cluster.local\n }")
+	uncached.underLoad, uncached.following = false, true
 	out := []contender{
-		{name: "Signpost", at: service, start: func(ctx context.Context, h *host.Host, _ *world) error {
+		{name: "Signpost", underLoad: true, following: true, at: service, start: func(ctx context.Context, h *host.Host, _ *world) error {
 			// What has nothing to do with names is off.
 			return h.StartSignpost(ctx, binary, "proxy: {enabled: false}\ndns: {upstreams: [\""+upstream+"\"]}\n")
 		}},
 		theirs("CoreDNS", "cache 30"),
+		uncached,
 		theirs("CoreDNS, NodeLocal's cache", "cache {\n success 9984 30\n denial 9984 5\n }"),
 	}
 	if program, err := exec.LookPath("unbound"); err == nil {
-		out = append(out, contender{name: "unbound, constants", at: node, start: func(ctx context.Context, h *host.Host, w *world) error {
+		out = append(out, contender{name: "unbound, constants", underLoad: true, at: node, start: func(ctx context.Context, h *host.Host, w *world) error {
 			return startUnbound(ctx, h, w, program)
 		}})
 	} else {
