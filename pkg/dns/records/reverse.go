@@ -77,23 +77,14 @@ func (x reverseIndex) next(older, newer *model.ServiceMap) reverseIndex {
 		w.shards = *x.shards
 	}
 	for _, name := range changed {
-		was, is := addressesOf(older.Get(name)), addressesOf(newer.Get(name))
-		for e := range was {
-			if _, stays := is[e]; !stays {
-				w.remove(e)
-			}
-		}
-		for e := range is {
-			if _, already := was[e]; !already {
-				w.add(e)
-			}
-		}
+		w.change(older.Get(name), newer.Get(name))
 	}
 	return reverseIndex{&w.shards}
 }
 
-// addressesOf returns what svc, which may be nil, puts into the index.
-func addressesOf(svc *model.Service) map[addressOf]struct{} {
+// addressesOf returns what svc, which may be nil, puts into the index, but for
+// the groups that also other has.
+func addressesOf(svc, other *model.Service) map[addressOf]struct{} {
 	if svc == nil {
 		return nil
 	}
@@ -102,6 +93,9 @@ func addressesOf(svc *model.Service) map[addressOf]struct{} {
 		out[addressOf{a, owner{service: svc.Name}}] = struct{}{}
 	}
 	for i := range svc.Groups {
+		if other != nil && slices.ContainsFunc(other.Groups, func(g model.EndpointGroup) bool { return sameEndpoints(g.Endpoints, svc.Groups[i].Endpoints) }) {
+			continue
+		}
 		for _, e := range svc.Groups[i].Endpoints {
 			if e.Ready {
 				out[addressOf{e.Addr, owner{svc.Name, true, e.Hostname}}] = struct{}{}
@@ -109,6 +103,29 @@ func addressesOf(svc *model.Service) map[addressOf]struct{} {
 		}
 	}
 	return out
+}
+
+// sameEndpoints reports whether a and b are one list in memory. Nobody writes to it.
+func sameEndpoints(a, b []model.Endpoint) bool {
+	return len(a) == len(b) && len(a) > 0 && &a[0] == &b[0]
+}
+
+// has reports whether svc, which may be nil, puts e into the index.
+func has(svc *model.Service, e addressOf) bool {
+	if svc == nil {
+		return false
+	}
+	if !e.owner.endpoint {
+		return slices.Contains(svc.ClusterIPs, e.addr)
+	}
+	for i := range svc.Groups {
+		for j := range svc.Groups[i].Endpoints {
+			if p := &svc.Groups[i].Endpoints[j]; p.Addr == e.addr && p.Ready && p.Hostname == e.owner.hostname {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // reverseWriter makes a changed copy of an index. It copies a shard when it first
@@ -149,6 +166,23 @@ func (w *reverseWriter) remove(e addressOf) {
 		delete(shard, e.addr)
 	default:
 		shard[e.addr] = slices.Concat(was[:i], was[i+1:])
+	}
+}
+
+// change replaces was by is; either may be nil. A Service of thousands of endpoints
+// shares most of its groups with what it was, so its cost is that of the others.
+func (w *reverseWriter) change(was, is *model.Service) {
+	before, after := addressesOf(was, is), addressesOf(is, was)
+	for e := range before {
+		// A group that both have may have the address as well.
+		if _, stays := after[e]; !stays && !has(is, e) {
+			w.remove(e)
+		}
+	}
+	for e := range after {
+		if _, already := before[e]; !already {
+			w.add(e)
+		}
 	}
 }
 

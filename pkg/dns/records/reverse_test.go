@@ -52,6 +52,19 @@ func randomService(rng *rand.Rand, name model.Name) *model.Service {
 	return svc
 }
 
+// regrouped returns a Service that has some of the groups of was, some of them twice,
+// and some of another.
+func regrouped(rng *rand.Rand, was *model.Service) *model.Service {
+	out, other := *was, randomService(rng, was.Name)
+	out.Groups = nil
+	for _, g := range slices.Concat(was.Groups, was.Groups, other.Groups) {
+		if rng.IntN(2) == 0 {
+			out.Groups = append(out.Groups, g)
+		}
+	}
+	return &out
+}
+
 // TestIncrementalReverseEqualsFull runs random changes through Next, compares
 // with an index that is made of the final state alone, and checks that the older
 // View has not moved.
@@ -63,9 +76,12 @@ func TestIncrementalReverseEqualsFull(t *testing.T) {
 			changes := map[model.Name]*model.Service{}
 			for range rng.IntN(8) {
 				n := model.Name{Namespace: "testns", Name: fmt.Sprint("s", rng.IntN(25))}
-				if rng.IntN(4) == 0 {
+				switch was := v.snapshot.Services.Get(n); {
+				case rng.IntN(4) == 0:
 					changes[n] = nil
-				} else {
+				case was != nil && rng.IntN(2) == 0:
+					changes[n] = regrouped(rng, was)
+				default:
 					changes[n] = randomService(rng, n)
 				}
 			}
