@@ -38,6 +38,8 @@ var rooms = map[string]floor{
 	"pkg/controller/readiness/verdict": pure,
 	"pkg/controller/nodes/evidence":    pure,
 	"pkg/controller/loadbalancer/pool": pure,
+	"pkg/announce/claim":               pure,
+	"pkg/announce/frame":               pure,
 	"pkg/watchcache":                   shell,
 	"pkg/proxy":                        shell,
 	"pkg/proxy/conntrack":              shell,
