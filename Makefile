@@ -49,11 +49,15 @@ cluster-down: ## Remove the cluster and all that it made
 
 .PHONY: programs
 programs: ## Build the Kubernetes programs that the tests need, once per version
-	$(CLUSTER) programs kube-apiserver kube-controller-manager
+	$(CLUSTER) programs kube-apiserver kube-controller-manager kube-proxy coredns
 
 .PHONY: bench-proxy
 bench-proxy: packages programs ## Measure what happens to packets beside kube-proxy (about 25 minutes)
 	go run ./test/bench/proxy
+
+.PHONY: bench-dns
+bench-dns: packages programs ## Measure the name server beside CoreDNS, and unbound if it is installed (about 12 minutes)
+	go run ./test/bench/dns
 
 .PHONY: bench-controllers
 bench-controllers: packages programs ## Measure the endpoint controllers beside kube-controller-manager's (about 15 minutes)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/netip"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -13,9 +14,11 @@ import (
 
 	"github.com/signpost-dev/signpost/pkg/config/v1alpha1"
 	"github.com/signpost-dev/signpost/pkg/dns"
+	"github.com/signpost-dev/signpost/pkg/dns/records"
 	"github.com/signpost-dev/signpost/pkg/health"
 	"github.com/signpost-dev/signpost/pkg/model"
 	"github.com/signpost-dev/signpost/pkg/proxy"
+	"github.com/signpost-dev/signpost/pkg/proxy/healthcheck"
 	"github.com/signpost-dev/signpost/pkg/watchcache"
 )
 
@@ -60,7 +63,8 @@ func Run(ctx context.Context, cfg *v1alpha1.SignpostConfiguration, log *slog.Log
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	group, ctx := errgroup.WithContext(ctx)
-	serves, err := startServing(ctx, group, cfg, watched, events, log, registry)
+	local := &node{cfg: cfg, conn: conn, watched: watched, events: events, log: log, registry: registry}
+	serves, err := local.serve(ctx, group)
 	if err != nil {
 		cancel()
 		return errors.Join(err, group.Wait()) // what has been started must not be cut off
@@ -80,7 +84,7 @@ func Run(ctx context.Context, cfg *v1alpha1.SignpostConfiguration, log *slog.Log
 	}
 	group.Go(func() error { return watched.Run(ctx) })
 	group.Go(func() error {
-		return probes.Run(ctx, nil, append([]health.Check{synced(watched)}, serves.ready...))
+		return probes.Run(ctx, nil, append([]health.Check{synced(watched)}, serves.ready...), serves.healthz)
 	})
 	return group.Wait()
 }
@@ -91,20 +95,37 @@ type serving struct {
 	ready []health.Check
 	// inForce returns, for each part, the generation of the snapshot that it is at.
 	inForce []func() uint64
+	// healthz tells load balancers of the node; nil if packets are left to others.
+	healthz http.Handler
 }
 
-// startServing starts what every node does.
-func startServing(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.SignpostConfiguration, watched *watchcache.Cache, events *events, log *slog.Logger, registry *prometheus.Registry) (serving, error) {
+// node is what every node does with what it knows.
+type node struct {
+	cfg      *v1alpha1.SignpostConfiguration
+	conn     *connection
+	watched  *watchcache.Cache
+	events   *events
+	log      *slog.Logger
+	registry *prometheus.Registry
+}
+
+// serve starts it.
+func (n *node) serve(ctx context.Context, group *errgroup.Group) (serving, error) {
 	var out serving
-	if cfg.Proxy.Enabled {
-		check, programmed, err := startProxy(ctx, group, cfg, watched, events, log, registry)
+	var rules dns.Rules
+	if n.cfg.Proxy.Enabled {
+		p, err := n.startProxy(ctx, group)
 		if err != nil {
 			return out, err
 		}
-		out.ready, out.inForce = append(out.ready, check), append(out.inForce, programmed)
+		rules = p
+		if out.healthz, err = healthcheck.Node(n.watched.Snapshot, p.Behind, n.registry); err != nil {
+			return out, fmt.Errorf("proxy: %w", err)
+		}
+		out.ready, out.inForce = append(out.ready, written(p)), append(out.inForce, p.Programmed)
 	}
-	if cfg.DNS.Enabled {
-		check, answered, err := startDNS(ctx, group, cfg, watched, log, registry)
+	if n.cfg.DNS.Enabled {
+		check, answered, err := n.startDNS(ctx, group, rules)
 		if err != nil {
 			return out, err
 		}
@@ -137,38 +158,64 @@ func synced(watched *watchcache.Cache) health.Check {
 	}}
 }
 
-// startProxy also tells the proxy at which addresses this node serves names
+// startProxy also tells load balancers what the rules lead to, and the proxy at which addresses this node serves names
 // itself, which it finds in the same snapshots.
-func startProxy(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.SignpostConfiguration, watched *watchcache.Cache, events *events, log *slog.Logger, registry *prometheus.Registry) (health.Check, func() uint64, error) {
+func (n *node) startProxy(ctx context.Context, group *errgroup.Group) (*proxy.Proxy, error) {
 	p, err := proxy.New(proxy.Options{
-		Config:     proxyConfig(&cfg.Proxy),
-		Snapshots:  watched,
-		Events:     events,
-		Log:        log,
-		Registerer: registry,
+		Config:     proxyConfig(&n.cfg.Proxy),
+		Snapshots:  n.watched,
+		Events:     n.events,
+		Log:        n.log,
+		Registerer: n.registry,
 		Tables:     nil,
 		Flows:      nil,
 		LocalListeners: func(s *model.Snapshot) []netip.AddrPort {
-			if !cfg.DNS.Enabled {
+			if !n.cfg.DNS.Enabled {
 				return nil
 			}
-			return nameServerAddresses(&cfg.DNS, s)
+			return nameServerAddresses(&n.cfg.DNS, s)
 		},
 	})
 	if err != nil {
-		return health.Check{}, nil, fmt.Errorf("proxy: %w", err)
+		return nil, fmt.Errorf("proxy: %w", err)
 	}
 	group.Go(func() error { return p.Run(ctx) })
+	checks := healthcheck.New(healthcheck.Options{
+		Snapshots: n.watched, Behind: p.Behind, At: nodePortsAt(&n.cfg.Proxy), Events: n.events, Log: n.log,
+	})
+	group.Go(func() error { return checks.Run(ctx) })
+	return p, nil
+}
+
+func written(p *proxy.Proxy) health.Check {
 	return health.Check{Name: "rules", Check: func() error {
 		if p.Programmed() == 0 {
 			return errors.New("not written yet")
 		}
 		return nil
-	}}, p.Programmed, nil
+	}}
 }
 
-func startDNS(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.SignpostConfiguration, watched *watchcache.Cache, log *slog.Logger, registry *prometheus.Registry) (health.Check, func() uint64, error) {
-	server, err := dns.New(dnsOptions(&cfg.DNS, watched, log, registry))
+// startDNS has the name server wait for rules, unless that is nil. Only if it is
+// to walk search lists, or to verify names of pods, those of this node are watched.
+func (n *node) startDNS(ctx context.Context, group *errgroup.Group, rules dns.Rules) (health.Check, func() uint64, error) {
+	options := dnsOptions(&n.cfg.DNS, n.watched, n.log, n.registry)
+	options.Rules = rules
+	verified := options.Pods == records.PodsVerified
+	if n.cfg.DNS.SearchPath.Enabled || verified {
+		pods, err := watchcache.NewPods(n.conn.config, n.conn.httpClient, n.cfg.NodeName)
+		if err != nil {
+			return health.Check{}, nil, fmt.Errorf("dns: %w", err)
+		}
+		group.Go(func() error { return pods.Run(ctx) })
+		if verified {
+			options.OwnPods = pods
+		}
+		if n.cfg.DNS.SearchPath.Enabled {
+			options.Clients = pods
+		}
+	}
+	server, err := dns.New(options)
 	if err != nil {
 		return health.Check{}, nil, fmt.Errorf("dns: %w", err)
 	}

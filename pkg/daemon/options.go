@@ -37,16 +37,50 @@ func proxyConfig(cfg *v1alpha1.Proxy) proxy.Config {
 	}
 }
 
+// nodePortsAt returns at which ranges of a family node ports are answered, as the rules have it:
+// where a family has no range, everywhere, as with kube-proxy.
+func nodePortsAt(cfg *v1alpha1.Proxy) func(*model.Node, bool) []netip.Prefix {
+	c := proxyConfig(cfg)
+	return func(node *model.Node, ipv4 bool) []netip.Prefix {
+		if c.NodePortPrimary {
+			i := slices.IndexFunc(node.Addrs, func(a netip.Addr) bool { return a.Is4() == ipv4 })
+			if i < 0 {
+				return nil
+			}
+			return []netip.Prefix{netip.PrefixFrom(node.Addrs[i], node.Addrs[i].BitLen())}
+		}
+		var of []netip.Prefix
+		for _, p := range c.NodePortAddresses {
+			if p.Addr().Is4() == ipv4 {
+				of = append(of, p)
+			}
+		}
+		switch {
+		case len(of) > 0:
+			return of
+		case ipv4:
+			return []netip.Prefix{netip.PrefixFrom(netip.IPv4Unspecified(), 0)}
+		}
+		return []netip.Prefix{netip.PrefixFrom(netip.IPv6Unspecified(), 0)}
+	}
+}
+
 func dnsOptions(cfg *v1alpha1.DNS, snapshots dns.Snapshots, log *slog.Logger, registerer prometheus.Registerer) dns.Options {
 	return dns.Options{
 		Snapshots:         snapshots,
+		Rules:             nil, // those of startDNS
 		Domain:            strings.TrimSuffix(cfg.Domain, "."),
 		Service:           nameServer(cfg),
 		Listen:            addrPorts(cfg.Listen),
 		AddressesAreLocal: false,
 		PeerPort:          uint16(cfg.PeerPort),
+		ClientRanges:      prefixes(cfg.Clients),
 		TTL:               cfg.TTL.Duration,
 		Pods:              records.PodMode(cfg.Pods),
+		OwnPods:           nil, // those of startDNS
+		Clients:           nil, // those of startDNS
+		ResolvConf:        cfg.SearchPath.ResolvConf,
+		AwaitRules:        cfg.AwaitRules.Duration,
 		Upstreams:         cfg.Upstreams,
 		StubDomains:       cfg.StubDomains,
 		Registerer:        registerer,

@@ -74,7 +74,7 @@ func (b *bindings) wanted() map[netip.AddrPort]binding {
 			out[addr] = binding{addr, ours, peer}
 		}
 	}
-	snapshot := s.view.Load().Snapshot()
+	snapshot := s.view().Snapshot()
 	for _, addr := range s.opts.Listen {
 		add(addr, true, false)
 	}
@@ -160,7 +160,7 @@ func (b *bindings) placeAddresses(changed bool, now time.Time) map[netip.Addr]er
 			want[addr.Addr()] = want[addr.Addr()] || sl.listener != nil
 		}
 	}
-	failed := b.node.set(slices.SortedFunc(maps.Keys(want), netip.Addr.Compare), b.server.view.Load().Snapshot() != nil)
+	failed := b.node.set(slices.SortedFunc(maps.Keys(want), netip.Addr.Compare), b.server.view().Snapshot() != nil)
 	for addr, err := range failed {
 		// What start does not report.
 		if listening, wanted := want[addr]; listening || !wanted {

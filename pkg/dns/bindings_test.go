@@ -13,8 +13,6 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
-
-	"github.com/signpost-dev/signpost/pkg/model"
 )
 
 // freeAddr returns an address of 127.0.0.1 that nobody listens at.
@@ -133,10 +131,10 @@ func TestOneAddressCannotBeHad(t *testing.T) {
 // server's hands.
 func TestSocketThatBreaksIsReplaced(t *testing.T) {
 	s, _ := newServer(t, nil)
-	s.publish()
+	s.publish(time.Now())
 	b := newBindings(s)
 	ctx := t.Context()
-	s.waiters.guard = s.guard
+	s.waiters = newWaiters(s.limits.waiting, s.metrics.waiting, s.guard)
 	now := time.Now()
 	b.reconcile(ctx, now)
 	var broken *listener
@@ -155,19 +153,5 @@ func TestSocketThatBreaksIsReplaced(t *testing.T) {
 	}
 	if err := b.close(); err != nil {
 		t.Error(err)
-	}
-}
-
-func TestNeighbours(t *testing.T) {
-	node := model.Node{Addrs: parseAddrs("203.0.113.7", "2001:db8:1:2::7"), PodCIDRs: []netip.Prefix{netip.MustParsePrefix("198.18.4.0/24")}}
-	for client, want := range map[string]bool{
-		"10.1.2.3": true, "192.168.1.1": true, "172.16.0.1": true, "100.64.0.1": true, "127.0.0.1": true, "169.254.1.1": true,
-		"fd00::1": true, "fe80::1": true,
-		"203.0.200.1": true, "198.18.99.1": true, "2001:db8:1:ffff::1": true,
-		"203.1.113.7": false, "8.8.8.8": false, "2001:db8:2::1": false, "100.128.0.1": false,
-	} {
-		if got := isNeighbour(netip.MustParseAddr(client), node); got != want {
-			t.Errorf("%s: %v, want %v", client, got, want)
-		}
 	}
 }

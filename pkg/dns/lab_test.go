@@ -14,6 +14,7 @@ import (
 
 	"github.com/miekg/dns"
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/signpost-dev/signpost/pkg/dns/records"
 	"github.com/signpost-dev/signpost/pkg/model"
@@ -146,6 +147,27 @@ func request(name string, qtype uint16, size uint16) *dns.Msg {
 		m.SetEdns0(size, false)
 	}
 	return m
+}
+
+// counted returns the sum of those counters of c that have all of values among their labels'.
+func counted(tb testing.TB, c prometheus.Collector, values ...string) (sum float64) {
+	tb.Helper()
+	out := make(chan prometheus.Metric)
+	go func() { defer close(out); c.Collect(out) }()
+	for m := range out {
+		var d dto.Metric
+		if err := m.Write(&d); err != nil {
+			tb.Error(err)
+			continue
+		}
+		has := func(value string) bool {
+			return slices.ContainsFunc(d.GetLabel(), func(l *dto.LabelPair) bool { return l.GetValue() == value })
+		}
+		if !slices.ContainsFunc(values, func(v string) bool { return !has(v) }) {
+			sum += d.GetCounter().GetValue()
+		}
+	}
+	return sum
 }
 
 // ask sends r over network, udp or tcp, and returns the answer and its length.
@@ -303,7 +325,11 @@ func (u *upstream) ServeDNS(w dns.ResponseWriter, r *dns.Msg) {
 		m.Rcode = dns.RcodeServerFailure
 	default:
 		m.Rcode = dns.RcodeNameError
-		add(&m.Ns, "example.org. 60 IN SOA ns.example.org. host.example.org. 1 2 3 4 60")
+		zone := "."
+		if dns.IsSubDomain("example.org.", q.Name) {
+			zone = "example.org."
+		}
+		add(&m.Ns, zone+" 60 IN SOA ns.example.org. host.example.org. 1 2 3 4 60")
 	}
 	_ = w.WriteMsg(m)
 }

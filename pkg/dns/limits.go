@@ -30,25 +30,54 @@ func defaultLimits() limits {
 
 // waiters are the goroutines of requests that wait for an upstream.
 type waiters struct {
-	tokens chan struct{}
-	count  prometheus.Gauge
-	guard  func(func())
-	wg     sync.WaitGroup
+	max   int
+	count prometheus.Gauge
+	guard func(func())
+	wg    sync.WaitGroup
+
+	mu       sync.Mutex
+	all      int
+	byClient map[netip.Addr]int
 }
 
-// start runs f in a goroutine, unless there are too many.
-func (w *waiters) start(f func()) bool {
-	select {
-	case w.tokens <- struct{}{}:
-	default:
+func newWaiters(limit int, count prometheus.Gauge, guard func(func())) *waiters {
+	return &waiters{max: limit, count: count, guard: guard, byClient: map[netip.Addr]int{}}
+}
+
+// start runs f in a goroutine, unless there are too many, or client has more of
+// them than there is room for others: it alone can have half of all, and so there is
+// always room for one more that asks.
+func (w *waiters) start(client netip.Addr, f func()) bool {
+	if !w.add(client) {
 		return false
 	}
-	w.count.Inc()
 	w.wg.Go(func() {
-		defer func() { w.count.Dec(); <-w.tokens }()
+		defer w.remove(client)
 		w.guard(f)
 	})
 	return true
+}
+
+func (w *waiters) add(client netip.Addr) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.byClient[client] >= w.max-w.all {
+		return false
+	}
+	w.all++
+	w.byClient[client]++
+	w.count.Inc()
+	return true
+}
+
+func (w *waiters) remove(client netip.Addr) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.count.Dec()
+	w.all--
+	if w.byClient[client]--; w.byClient[client] == 0 {
+		delete(w.byClient, client)
+	}
 }
 
 // connCounter counts connections, in all and of each client.

@@ -84,10 +84,15 @@ func (l *listener) start(ctx context.Context, s *Server, allowed func(netip.Addr
 		})
 	}
 	for _, conn := range l.udp {
-		u := &udpSocket{server: s, conn: conn, allowed: allowed}
-		run(u.serve)
+		run(func(ctx context.Context) error {
+			u, err := newUDPSocket(s, conn, l.addr, allowed)
+			if err != nil {
+				return err
+			}
+			return u.serve(ctx)
+		})
 	}
-	t := &tcpServer{server: s, listener: l.tcp, allowed: allowed}
+	t := &tcpServer{server: s, listener: l.tcp, allowed: allowed, meter: s.metrics.meter(l.addr, "tcp")}
 	run(t.serve)
 }
 

@@ -258,6 +258,31 @@ func TestPodAsksTheNode(t *testing.T) {
 	}
 }
 
+// TestOnlyClientsAreAnswered asks from an address that is of no range that may.
+func TestOnlyClientsAreAnswered(t *testing.T) {
+	p := newPod(t)
+	s, snapshots := nodeServer(t)
+	s.opts.ClientRanges = []netip.Prefix{netip.MustParsePrefix("10.244.0.0/16"), netip.MustParsePrefix("192.168.77.2/32")}
+	snapshots.publish(cluster("10.96.0.10", "fd00:10:96::a"))
+	run(t, s)
+	waitFor(t, "all addresses", func() bool { return len(s.Serving()) == 3 })
+	for _, network := range []string{"udp", "tcp"} {
+		for addr, want := range map[string]int{"10.96.0.10": dns.RcodeSuccess, "fd00:10:96::a": dns.RcodeRefused} {
+			for range 2 { // the second time it is kept packed
+				if m := p.ask(network, addr, "kube-dns.kube-system.svc.cluster.local."); m.Rcode != want {
+					t.Errorf("%s, at %s: %s", network, addr, rcodeText(m.Rcode))
+				}
+			}
+		}
+	}
+	// The node itself may.
+	for _, addr := range s.Serving() {
+		if m, _ := ask(t, "udp", addr, request("web.default.svc.cluster.local.", dns.TypeA, 0)); m.Rcode != dns.RcodeSuccess {
+			t.Errorf("the node, at %s: %s", addr, rcodeText(m.Rcode))
+		}
+	}
+}
+
 // TestOurAddressesAreNobodysSource checks that the node does not choose one of
 // them for packets of its own.
 func TestOurAddressesAreNobodysSource(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 
 const (
 	headerLen = 12
+	optLen    = 11 // of an OPT record without options
 	// maxName is the length of a name in wire format, maxLabel that of a label.
 	maxName  = 255
 	maxLabel = 63
@@ -41,9 +42,9 @@ type query struct {
 	udpSize uint16
 }
 
-// parseQuery reads a request. ok is false for what must not be answered at all:
-// a response, or what is too short to be a message. rcode tells how to refuse, or
-// is dns.RcodeSuccess. The counts of the header are judged before anything that
+// parseQuery reads a request. ok is false for what is not answered at all: a
+// response, or what does not hold what its header says. rcode tells how to refuse,
+// or is dns.RcodeSuccess. The counts of the header are judged before anything that
 // they count is read, and nothing but the question becomes an object.
 func parseQuery(wire []byte) (q query, rcode int, ok bool) {
 	if len(wire) < headerLen {
@@ -64,41 +65,42 @@ func parseQuery(wire []byte) (q query, rcode int, ok bool) {
 	if word(2) != 1 || word(3) != 0 || word(4) > 1 || word(5) > 2 {
 		return q, dns.RcodeFormatError, true
 	}
-	return q, q.parseBody(wire, int(word(4)), int(word(5))), true
+	rcode, ok = q.parseBody(wire, int(word(4)), int(word(5)))
+	return q, rcode, ok
 }
 
-func (q *query) parseBody(wire []byte, authority, additional int) (rcode int) {
+func (q *query) parseBody(wire []byte, authority, additional int) (rcode int, ok bool) {
 	off, ok := q.parseQuestion(wire)
 	if !ok {
-		return dns.RcodeFormatError
+		return 0, false
 	}
 	for range authority {
 		if _, off, ok = parseRecord(wire, off); !ok {
-			return dns.RcodeFormatError
+			return 0, false
 		}
 	}
 	var version uint8
 	for range additional {
 		var r record
 		if r, off, ok = parseRecord(wire, off); !ok {
-			return dns.RcodeFormatError
+			return 0, false
 		}
 		if r.rrtype != dns.TypeOPT {
 			continue
 		}
 		if q.edns || !r.root {
-			return dns.RcodeFormatError
+			return dns.RcodeFormatError, true
 		}
 		q.edns, q.udpSize = true, r.class
 		version, q.do = uint8(r.ttl>>16), r.ttl&(1<<15) != 0
 	}
 	switch {
 	case version != 0:
-		return dns.RcodeBadVers
+		return dns.RcodeBadVers, true
 	case q.qtype == dns.TypeAXFR || q.qtype == dns.TypeIXFR || q.class != dns.ClassINET:
-		return dns.RcodeRefused
+		return dns.RcodeRefused, true
 	}
-	return dns.RcodeSuccess
+	return dns.RcodeSuccess, true
 }
 
 // parseQuestion reads the question and returns the offset behind it. There is

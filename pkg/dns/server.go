@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/netip"
 	"runtime/debug"
 	"slices"
@@ -15,6 +16,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/signpost-dev/signpost/pkg/dns/forward"
+	"github.com/signpost-dev/signpost/pkg/dns/packed"
 	"github.com/signpost-dev/signpost/pkg/dns/records"
 	"github.com/signpost-dev/signpost/pkg/model"
 )
@@ -42,9 +44,27 @@ type Snapshots interface {
 	Subscribe() <-chan struct{}
 }
 
+// OwnPods knows the pods of this node.
+type OwnPods interface {
+	// Addresses returns what addresses they have. The map is never changed.
+	Addresses() map[model.PodAddress]struct{}
+	// Subscribe returns a new channel that holds one signal, sent after each change
+	// of Addresses.
+	Subscribe() <-chan struct{}
+}
+
 // Options are what a Server needs.
 type Options struct {
 	Snapshots Snapshots
+	// Rules are those that lead to cluster IPs: the name of a Service is answered
+	// once they know its address, or after AwaitRules. nil if nobody makes any.
+	Rules      Rules
+	AwaitRules time.Duration
+	// Clients, if not nil, makes the server walk the search lists of the pods that it
+	// knows. ResolvConf is then the resolv.conf file that the kubelet of this node adds
+	// the search list of to those of pods.
+	Clients    Clients
+	ResolvConf string
 	// Domain is the cluster's domain, DefaultDomain if empty.
 	Domain string
 	// Service is the Service whose cluster IPs the server answers at, and that the
@@ -60,10 +80,14 @@ type Options struct {
 	// PeerPort is the port on the node's own addresses at which the server answers
 	// in place of other nodes' servers. 0 for none.
 	PeerPort uint16
+	// ClientRanges are the addresses that are answered, beside the node's own
+	// and its pods'. If empty they are the private ones, and those near to the node's.
+	ClientRanges []netip.Prefix
 	// TTL of records of the cluster, in whole seconds, up to an hour.
 	TTL time.Duration
-	// Pods is how names of pods are answered.
-	Pods records.PodMode
+	// Pods is how names of pods are answered; verified takes OwnPods.
+	Pods    records.PodMode
+	OwnPods OwnPods
 	// Upstreams and StubDomains say whom to ask for other names; see forward.Options.
 	Upstreams   []string
 	StubDomains map[string][]string
@@ -75,12 +99,18 @@ type Options struct {
 type Server struct {
 	opts      Options
 	log       *slog.Logger
-	view      atomic.Pointer[records.View]
+	book      atomic.Pointer[packed.Book]
 	forwarder *forward.Forwarder
-	metrics   metrics
+	searcher  *searcher
+	metrics   *metrics
 	limits    limits
-	waiters   waiters
-	conns     connCounter
+	// connectable is for Run alone.
+	connectable connectable
+	// podless is for Run alone: what the Snapshot that answers are made from was
+	// before the addresses of pods were added.
+	podless *model.Snapshot
+	waiters *waiters
+	conns   connCounter
 	// port is where clients expect a DNS server. Tests have another.
 	port uint16
 
@@ -110,13 +140,20 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.Pods != records.PodsVerified {
+		o.OwnPods = nil // for nothing depends on them
+	} else if o.OwnPods == nil {
+		return nil, errors.New("pods: nobody knows the pods of this node, by which names would be verified")
+	}
 	s := &Server{opts: o, log: o.Log, limits: defaultLimits(), port: 53, unserved: errStopped}
-	s.view.Store(view)
+	s.connectable.patience = o.AwaitRules
+	s.book.Store(packed.New(view, keptBytes))
 	s.forwarder, err = forward.New(forward.Options{
 		Upstreams: o.Upstreams, StubDomains: o.StubDomains, IsSelf: s.isSelf, Registerer: o.Registerer, Log: o.Log})
 	if err != nil {
 		return nil, err
 	}
+	s.searcher = newSearcher(&o)
 	s.metrics = newMetrics(o.Registerer)
 	return s, nil
 }
@@ -128,7 +165,7 @@ func New(o Options) (*Server, error) {
 // Before the first Snapshot it answers SERVFAIL for the names of the cluster,
 // and is not to be found at the cluster IPs, so that others answer there.
 func (s *Server) Run(ctx context.Context) error {
-	s.waiters = waiters{tokens: make(chan struct{}, s.limits.waiting), count: s.metrics.waiting, guard: s.guard}
+	s.waiters = newWaiters(s.limits.waiting, s.metrics.waiting, s.guard)
 	s.conns = connCounter{max: s.limits.tcpConns, maxPerClient: s.limits.tcpConnsPerClient, byClient: map[netip.Addr]int{}}
 	var forwarding sync.WaitGroup
 	forwarding.Go(func() { _ = s.forwarder.Run(ctx) }) // it returns nil when ctx ends
@@ -136,13 +173,22 @@ func (s *Server) Run(ctx context.Context) error {
 	defer s.waiters.wg.Wait()
 	b := newBindings(s)
 	changes := s.opts.Snapshots.Subscribe()
+	var progress, pods <-chan struct{}
+	if s.opts.Rules != nil {
+		progress = s.opts.Rules.Progress()
+	}
+	if s.opts.OwnPods != nil {
+		pods = s.opts.OwnPods.Subscribe()
+	}
 	for {
-		s.publish()
-		retry := time.NewTimer(b.reconcile(ctx, time.Now()))
+		again := s.publish(time.Now())
+		retry := time.NewTimer(min(again, b.reconcile(ctx, time.Now())))
 		select {
 		case <-ctx.Done():
 			return b.close()
 		case <-changes:
+		case <-progress:
+		case <-pods:
 		case <-b.failed:
 		case <-retry.C:
 		}
@@ -150,19 +196,51 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 }
 
-// publish makes the newest Snapshot the one that answers are made from.
-func (s *Server) publish() {
-	view, snapshot := s.view.Load(), s.opts.Snapshots.Snapshot()
-	if snapshot == nil || snapshot == view.Snapshot() {
-		return
+// publish makes the newest Snapshot the one that answers are made from, without
+// the names that nobody could connect to yet. It returns how long that is right.
+func (s *Server) publish(now time.Time) (again time.Duration) {
+	again = time.Hour
+	book, snapshot := s.book.Load(), s.opts.Snapshots.Snapshot()
+	if snapshot == nil {
+		return again
 	}
-	s.view.Store(view.Next(snapshot, uint32(time.Now().Unix())))
+	if s.opts.Rules != nil {
+		next, at := s.connectable.next(snapshot, s.opts.Rules.Programmed(), now)
+		s.metrics.held.Set(float64(s.connectable.held))
+		if snapshot = next; !at.IsZero() {
+			again = at.Sub(now)
+		}
+	}
+	older := book.View().Snapshot()
+	if snapshot = s.withPods(snapshot, older); snapshot != older {
+		s.book.Store(book.Next(snapshot, uint32(now.Unix())))
+		s.metrics.programmed(older, snapshot, time.Now())
+	}
+	return again
 }
+
+// withPods returns the Snapshot with the addresses of this node's pods, if they
+// matter, and was if that is the same. Only Run calls it.
+func (s *Server) withPods(snapshot, was *model.Snapshot) *model.Snapshot {
+	if s.opts.OwnPods == nil {
+		return snapshot
+	}
+	pods := s.opts.OwnPods.Addresses()
+	if snapshot == s.podless && was != nil && maps.Equal(pods, was.Pods) {
+		return was
+	}
+	s.podless = snapshot
+	out := *snapshot
+	out.Pods = pods
+	return &out
+}
+
+func (s *Server) view() *records.View { return s.book.Load().View() }
 
 // Answered returns the generation of the snapshot that answers are made from; 0
 // before the first. It is safe for concurrent use.
 func (s *Server) Answered() uint64 {
-	if snapshot := s.view.Load().Snapshot(); snapshot != nil {
+	if snapshot := s.view().Snapshot(); snapshot != nil {
 		return snapshot.Generation
 	}
 	return 0
@@ -179,7 +257,7 @@ func (s *Server) Serving() []netip.AddrPort {
 // address that should be listened on, those for peers excepted; else what is
 // missing.
 func (s *Server) Ready() error {
-	if s.view.Load().Snapshot() == nil {
+	if s.view().Snapshot() == nil {
 		return errNoSnapshot
 	}
 	s.mu.Lock()

@@ -70,7 +70,7 @@ func TestOtherNamesAreForwarded(t *testing.T) {
 	if n := u.asked("www.example.org."); n != 1 {
 		t.Errorf("upstream was asked %d times for what it had answered", n)
 	}
-	if n := testutil.ToFloat64(s.metrics.responses.WithLabelValues("NOERROR", sourceCache)); n != 2 {
+	if n := counted(t, s.metrics.responses, "NOERROR", sourceCache); n != 2 {
 		t.Errorf("%v answers came from the cache, want 2", n)
 	}
 }
@@ -195,10 +195,10 @@ func TestEachConnectionBeginsElsewhere(t *testing.T) {
 
 func TestPanicCostsOneRequest(t *testing.T) {
 	s, _, addr := startServer(t, nil)
-	view := s.view.Load()
+	book := s.book.Load()
 	bothWays(t, func(t *testing.T, network string) {
 		before := testutil.ToFloat64(s.metrics.panics)
-		s.view.Store(nil) // which the next request stumbles over
+		s.book.Store(nil) // which the next request stumbles over
 		c, err := dns.DialTimeout(network, addr.String(), time.Second)
 		if err != nil {
 			t.Fatal(err)
@@ -208,7 +208,7 @@ func TestPanicCostsOneRequest(t *testing.T) {
 			t.Fatal(err)
 		}
 		waitFor(t, "the panic", func() bool { return testutil.ToFloat64(s.metrics.panics) == before+1 })
-		s.view.Store(view)
+		s.book.Store(book)
 		m, _ := ask(t, network, addr, request("web.default.svc.cluster.local.", dns.TypeA, 0))
 		wantRecords(t, m, dns.RcodeSuccess, "web.default.svc.cluster.local. 5 IN A 10.96.0.10")
 	})
@@ -217,7 +217,7 @@ func TestPanicCostsOneRequest(t *testing.T) {
 func TestTooManyRequestsThatWait(t *testing.T) {
 	u := startUpstream(t)
 	s, _ := newServer(t, u.option)
-	s.limits.waiting = 2
+	s.limits.waiting = 4 // of which one client can have half
 	run(t, s)
 	release := u.holdAnswers(t)
 	waitFor(t, "the server to listen", func() bool { return len(s.Serving()) > 0 })
@@ -249,8 +249,8 @@ func TestServerIsNotItsOwnUpstream(t *testing.T) {
 	waitFor(t, "the server to listen", func() bool { return len(s.Serving()) > 0 })
 	m, _ := ask(t, "udp", s.Serving()[0], request("www.example.org.", dns.TypeA, 0))
 	wantRecords(t, m, dns.RcodeServerFailure)
-	if n := testutil.ToFloat64(s.metrics.requests.WithLabelValues("udp")); n != 1 {
-		t.Errorf("%v requests came, want only the one that was sent", n)
+	if n := counted(t, s.metrics.requests, "udp", "A"); n != 1 {
+		t.Errorf("%v requests for the name came, want only the one that was sent", n)
 	}
 }
 

@@ -64,10 +64,11 @@ func listen(ctx context.Context, what, address string, log *slog.Logger) (net.Li
 }
 
 // Run answers until ctx ends, which it returns nil for: /livez by the checks of
-// live, /readyz and /healthz by those of ready.
-func (s *Server) Run(ctx context.Context, live, ready []Check) error {
+// live, /readyz by those of ready. /healthz, which load balancers ask of kube-proxy at the
+// same port, is answered by healthz, or like /readyz if that is nil.
+func (s *Server) Run(ctx context.Context, live, ready []Check, healthz http.Handler) error {
 	group, ctx := errgroup.WithContext(ctx)
-	group.Go(func() error { return serve(ctx, s.health, probes(live, ready)) })
+	group.Go(func() error { return serve(ctx, s.health, probes(live, ready, healthz)) })
 	if s.metrics != nil {
 		mux := http.NewServeMux()
 		mux.Handle("GET /metrics", promhttp.HandlerFor(s.options.Gatherer, promhttp.HandlerOpts{}))
@@ -84,12 +85,14 @@ func (s *Server) Close() {
 	}
 }
 
-func probes(live, ready []Check) http.Handler {
+func probes(live, ready []Check, healthz http.Handler) http.Handler {
 	mux := http.NewServeMux()
 	mux.Handle("GET /livez", answer(live))
 	mux.Handle("GET /readyz", answer(ready))
-	// What load balancers ask of kube-proxy at the same port (KEP-3836).
-	mux.Handle("GET /healthz", answer(ready))
+	if healthz == nil {
+		healthz = answer(ready)
+	}
+	mux.Handle("GET /healthz", healthz)
 	return mux
 }
 

@@ -29,7 +29,7 @@ func TestProbes(t *testing.T) {
 		{"/else", 404, "404 page not found\n"},
 	} {
 		w := httptest.NewRecorder()
-		probes([]Check{holds}, []Check{fails, holds}).ServeHTTP(w, httptest.NewRequest(http.MethodGet, tt.path, http.NoBody))
+		probes([]Check{holds}, []Check{fails, holds}, nil).ServeHTTP(w, httptest.NewRequest(http.MethodGet, tt.path, http.NoBody))
 		if w.Code != tt.status || w.Body.String() != tt.body {
 			t.Errorf("%s: %d %q, want %d %q", tt.path, w.Code, w.Body, tt.status, tt.body)
 		}
@@ -47,7 +47,7 @@ func TestRunServesAndStops(t *testing.T) {
 		t.Fatal(err)
 	}
 	ended := make(chan error, 1)
-	go func() { ended <- server.Run(ctx, nil, nil) }()
+	go func() { ended <- server.Run(ctx, nil, nil, nil) }()
 	if body := get(t, "http://"+address+"/metrics"); !strings.Contains(body, "test_total 0") {
 		t.Errorf("metrics are %q", body)
 	}

@@ -61,6 +61,9 @@ type Snapshot struct {
 	// existing namespace are answered differently from those below none.
 	Namespaces map[string]struct{}
 	Node       Node
+	// Pods are the addresses of this node's own pods, if names of pods are to be
+	// verified; else nobody watches them.
+	Pods map[PodAddress]struct{}
 	// ServiceCIDRs are the ranges that cluster IPs come from, sorted: an address
 	// in one of them that no Service has is nobody's (KEP-1880). Empty for a
 	// server that does not say.
@@ -76,6 +79,9 @@ type Node struct {
 	// Empty where the cluster does not allocate them.
 	PodCIDRs []netip.Prefix
 	Zone     string
+	// Leaving is true for a node that is being deleted, or that cluster-autoscaler
+	// is about to remove: load balancers should not send to it (KEP-3836).
+	Leaving bool
 }
 
 // Service is one Service together with the endpoints that stand behind it.

@@ -146,6 +146,10 @@ type Proxy struct {
 	families   []*programmer
 	flows      Flows
 	programmed atomic.Uint64
+	progress   chan struct{}
+	// waiting is when the first pass began since which none has succeeded, in
+	// nanoseconds; 0 if there was none.
+	waiting atomic.Int64
 	// settled is called after a complete write until it succeeds; nil for nothing.
 	settled func(ctx context.Context) error
 	// routeLocalnet is called after the first complete write; nil for nothing.
@@ -167,13 +171,26 @@ func New(opts Options) (*Proxy, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Proxy{opts: opts, log: opts.Log, metrics: m}, nil
+	return &Proxy{opts: opts, log: opts.Log, metrics: m, progress: make(chan struct{}, 1)}, nil
 }
 
 // Programmed returns the generation of the last snapshot whose rules are in, in
 // all families; 0 before the first. Services that are in quarantine do not
 // hold it up. Safe for concurrent use.
 func (p *Proxy) Programmed() uint64 { return p.programmed.Load() }
+
+// Progress returns a channel that holds a signal after each advance of Programmed. It
+// is the same for all who call.
+func (p *Proxy) Progress() <-chan struct{} { return p.progress }
+
+// Behind returns how long changes have waited for their rules: since the first pass began
+// that did not succeed, or that still runs. Safe for concurrent use.
+func (p *Proxy) Behind() time.Duration {
+	if since := p.waiting.Load(); since != 0 {
+		return time.Since(time.Unix(0, since))
+	}
+	return 0
+}
 
 // Run keeps the rules until ctx ends, and returns nil then; the rules stay. It
 // returns an error if this node's iptables cannot be used at all. It may be called once.
@@ -243,6 +260,7 @@ func (p *Proxy) pass(ctx context.Context, retry *retry) time.Duration {
 		listeners = p.opts.LocalListeners(snap)
 	}
 	start := time.Now()
+	p.waiting.CompareAndSwap(0, start.UnixNano())
 	var next time.Time
 	failed := false
 	for _, f := range p.families {
@@ -259,7 +277,12 @@ func (p *Proxy) pass(ctx context.Context, retry *retry) time.Duration {
 	if !failed {
 		p.openLocalhost()
 		p.settle(ctx)
+		p.waiting.Store(0)
 		p.programmed.Store(snap.Generation)
+		select {
+		case p.progress <- struct{}{}:
+		default:
+		}
 		p.metrics.programmed.Set(float64(snap.Generation))
 	}
 	retry.after(failed, next)

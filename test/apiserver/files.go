@@ -35,9 +35,9 @@ func findPrograms() (programs, error) {
 	return p, nil
 }
 
-// builtPrograms returns the folder of the programs of the version that this
-// checkout pins.
-func builtPrograms() (string, error) {
+// builtPrograms returns the folder of the programs of the version of module that
+// this checkout pins.
+func builtPrograms(source, module string) (string, error) {
 	checkout, err := place.Checkout()
 	if err != nil {
 		return "", err
@@ -46,7 +46,7 @@ func builtPrograms() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return place.Programs(checkout, cache, "kubernetes", "k8s.io/kubernetes")
+	return place.Programs(checkout, cache, source, module)
 }
 
 // writeKeys writes the key for service account tokens, and the token of Config's

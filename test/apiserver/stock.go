@@ -65,15 +65,22 @@ func (s *Server) StartStockWith(flags []string, controllers ...string) (*Program
 // StockProgram returns the path of one of Kubernetes' own programs, as hack/cluster
 // builds them.
 func StockProgram(name string) (string, error) {
-	dir, err := builtPrograms()
+	return program(name, "kubernetes", "k8s.io/kubernetes")
+}
+
+// CoreDNS returns the path of CoreDNS, as hack/cluster builds it.
+func CoreDNS() (string, error) { return program("coredns", "coredns", "github.com/coredns/coredns") }
+
+func program(name, source, module string) (string, error) {
+	dir, err := builtPrograms(source, module)
 	if err != nil {
 		return "", fmt.Errorf("find %s: %w", name, err)
 	}
-	program := filepath.Join(dir, name)
-	if _, err := os.Stat(program); err != nil {
-		return "", fmt.Errorf("%s is missing: %s", program, advice)
+	file := filepath.Join(dir, name)
+	if _, err := os.Stat(file); err != nil {
+		return "", fmt.Errorf("%s is missing: %s", file, advice)
 	}
-	return program, nil
+	return file, nil
 }
 
 // WriteKubeconfig writes a kubeconfig for the server's administrator.

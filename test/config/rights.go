@@ -24,7 +24,7 @@ func Rights() []Right {
 		{node, "discovery.k8s.io", "endpointslices", "", read, "watchcache: where packets go; endpoints: what is there already"},
 		{node, "networking.k8s.io", "servicecidrs", "", read, "watchcache: an address of no Service refuses, if it could be one's"},
 		{node, "", "events", "", []string{"create", "patch"}, "daemon: tells a Service's owner what of it cannot be used; patch counts a repetition"},
-		{leader, "", "pods", "", read, "endpoints: which pods a selector has, and whether they are ready"},
+		{leader, "", "pods", "", read, "endpoints: which pods a selector has, and whether they are ready; watchcache, with dns.searchPath or verified dns.pods: whose address it is"},
 		{leader, "", "pods/status", "", []string{"patch"}, "readiness: the condition of the gate signpost.dev/programmed"},
 		{leader, "", "endpoints", "", []string{"get", "list", "watch", "create", "update", "delete"}, "endpoints: Endpoints, for those who still read them; mirror: those that somebody else writes"},
 		{leader, "discovery.k8s.io", "endpointslices", "", []string{"get", "create", "update", "delete"}, "endpoints, mirror: EndpointSlices; get looks past a watch that lags"},

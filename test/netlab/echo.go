@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"os"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -114,15 +115,20 @@ const patience = 2 * time.Second
 // them, and takes what comes from a port that it knows to where the one before
 // went, whatever the rules say by now.
 func (n *Namespace) Dial(ctx context.Context, network string, to netip.AddrPort) (Answer, error) {
-	var from netip.AddrPort
-	if network == "udp" {
-		anywhere := netip.IPv6Unspecified()
-		if to.Addr().Is4() {
-			anywhere = netip.IPv4Unspecified()
-		}
-		from = netip.AddrPortFrom(anywhere, uint16(firstPort+n.ports.Add(1)%ports))
+	if network != "udp" {
+		return n.DialFrom(ctx, network, netip.AddrPort{}, to)
 	}
-	return n.DialFrom(ctx, network, from, to)
+	anywhere := netip.IPv6Unspecified()
+	if to.Addr().Is4() {
+		anywhere = netip.IPv4Unspecified()
+	}
+	for {
+		from := netip.AddrPortFrom(anywhere, uint16(firstPort+n.ports.Add(1)%ports))
+		got, err := n.DialFrom(ctx, network, from, to)
+		if !errors.Is(err, syscall.EADDRINUSE) { // a server of the namespace has it
+			return got, err
+		}
+	}
 }
 
 // The ports that datagrams come from: below those that the kernel gives out.

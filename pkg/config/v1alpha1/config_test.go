@@ -117,11 +117,14 @@ func TestEveryFaultIsNamedWithItsPath(t *testing.T) {
 		{"listen", header + "dns: {listen: [':53']}", `dns.listen[0]: ":53"`},
 		{"dns service", header + "dns: {service: kube-dns}", `dns.service: "kube-dns"`},
 		{"peer port", header + "dns: {peerPort: 65536}", "dns.peerPort: 65536"},
+		{"clients", header + "dns: {clients: [10.244.0.1]}", `dns.clients[0]: "10.244.0.1"`},
 		{"ttl", header + "dns: {ttl: 2h}", "dns.ttl: 2h"},
 		{"upstream by name", header + "dns: {upstreams: [dns.example.org]}", `dns.upstreams[0]: "dns.example.org"`},
 		{"stub without server", header + "dns: {stubDomains: {corp.example: []}}", "dns.stubDomains[corp.example]: names no server"},
 		{"stub server", header + "dns: {stubDomains: {corp.example: [/etc/resolv.conf]}}", `dns.stubDomains[corp.example][0]: "/etc/resolv.conf"`},
 		{"pods", header + "dns: {pods: all}", `dns.pods: "all"`},
+		{"rules awaited for ever", header + "dns: {awaitRules: 1h}", "dns.awaitRules: 1h0m0s is not between 0s and 10s"},
+		{"resolv.conf of nodes", header + "dns: {searchPath: {enabled: true, resolvConf: ''}}", `dns.searchPath.resolvConf: ""`},
 		{"health", header + "health: {bindAddress: ''}", `health.bindAddress: ""`},
 		{"metrics", header + "metrics: {bindAddress: localhost}", `metrics.bindAddress: "localhost"`},
 	} {
@@ -142,7 +145,7 @@ func TestAllFaultsAtOnce(t *testing.T) {
 	lines := strings.Split(err.Error(), "\n")
 	slices.Sort(lines)
 	want := []string{
-		`dns.pods: "all" is not one of disabled and insecure`,
+		`dns.pods: "all" is not one of disabled, insecure and verified`,
 		`proxy.masqueradeBit: -1 is not between 0 and 31`,
 		`unknown field "dns.nope"`,
 	}

@@ -259,6 +259,7 @@ type PodRecords string
 const (
 	PodRecordsDisabled PodRecords = "disabled"
 	PodRecordsInsecure PodRecords = "insecure"
+	PodRecordsVerified PodRecords = "verified"
 )
 
 // DNS configures the name server.
@@ -274,8 +275,12 @@ type DNS struct {
 	// PeerPort is the port on the node's own addresses at which queries are
 	// answered that other nodes' rules send here while their own server is
 	// away: the target port of Service. 0 turns it off.
-	PeerPort int             `json:"peerPort"`
-	TTL      metav1.Duration `json:"ttl"`
+	PeerPort int `json:"peerPort"`
+	// Clients are the ranges of addresses whose queries are answered, beside the
+	// node's own addresses and its pods': those of all pods and nodes. If it is
+	// empty they are the private addresses, and those that are near to the node's.
+	Clients []string        `json:"clients"`
+	TTL     metav1.Duration `json:"ttl"`
 	// Upstreams are resolv.conf files or host[:port] of servers for all other
 	// names, in the order in which they are asked. A host is an IP address. Files
 	// are read again when they change.
@@ -284,6 +289,22 @@ type DNS struct {
 	// several that fit, the longest counts.
 	StubDomains map[string][]string `json:"stubDomains"`
 	Pods        PodRecords          `json:"pods"`
+	// AwaitRules is how long the name of a Service is held back at most while this
+	// node's rules do not know its cluster IP yet, 0s to 10s. It only applies with
+	// the proxy.
+	AwaitRules metav1.Duration `json:"awaitRules"`
+	SearchPath SearchPath      `json:"searchPath"`
+}
+
+// SearchPath configures whether the search lists of this node's pods are walked by
+// the server, so that a pod asks once for www.example.com and not once for each
+// domain of its list.
+type SearchPath struct {
+	// Enabled makes the node watch its own pods.
+	Enabled bool `json:"enabled"`
+	// ResolvConf is the resolv.conf file that the kubelet has, or a copy of it: its
+	// search list is part of that of pods.
+	ResolvConf string `json:"resolvConf"`
 }
 
 // Peers configures how the daemons of the nodes talk to each other.

@@ -177,6 +177,7 @@ func (v *faults) dns(c *DNS) {
 		v.add("dns.service", "%q is not the NAMESPACE/NAME of a Service", c.Service)
 	}
 	v.between("dns.peerPort", c.PeerPort, 0, 65535)
+	v.prefixes("dns.clients", c.Clients)
 	if c.TTL.Duration < 0 || c.TTL.Seconds() > 3600 {
 		v.add("dns.ttl", "%s is not between 0s and 1h", c.TTL.Duration)
 	}
@@ -196,8 +197,14 @@ func (v *faults) dns(c *DNS) {
 			v.upstream(fmt.Sprintf("%s[%d]", path, i), s, false)
 		}
 	}
-	if c.Pods != PodRecordsDisabled && c.Pods != PodRecordsInsecure {
-		v.add("dns.pods", "%q is not one of disabled and insecure", c.Pods)
+	if !slices.Contains([]PodRecords{PodRecordsDisabled, PodRecordsInsecure, PodRecordsVerified}, c.Pods) {
+		v.add("dns.pods", "%q is not one of disabled, insecure and verified", c.Pods)
+	}
+	if c.AwaitRules.Duration < 0 || c.AwaitRules.Duration > 10*time.Second {
+		v.add("dns.awaitRules", "%s is not between 0s and 10s", c.AwaitRules.Duration)
+	}
+	if c.SearchPath.Enabled && !strings.HasPrefix(c.SearchPath.ResolvConf, "/") {
+		v.add("dns.searchPath.resolvConf", "%q is not the path of a file", c.SearchPath.ResolvConf)
 	}
 }
 

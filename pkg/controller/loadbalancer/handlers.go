@@ -8,7 +8,6 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -21,32 +20,27 @@ import (
 // TermObjects are what only the leader watches for this controller: the labels of
 // the namespaces.
 func TermObjects() map[client.Object]cache.ByObject {
-	return map[client.Object]cache.ByObject{namespaceKind(): {Transform: labelsOnly}}
-}
-
-func namespaceKind() *metav1.PartialObjectMetadata {
-	ns := &metav1.PartialObjectMetadata{}
-	ns.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Namespace"))
-	return ns
+	// Whole objects: a watch of metadata alone leaves a goroutine behind each time that it is
+	// stopped with an event under way (k8s.io/apimachinery/pkg/watch.Filter).
+	return map[client.Object]cache.ByObject{&corev1.Namespace{}: {Transform: labelsOnly}}
 }
 
 func labelsOnly(in any) (any, error) {
-	if ns, ok := in.(*metav1.PartialObjectMetadata); ok {
-		ns.SetManagedFields(nil)
-		ns.SetAnnotations(nil)
-		ns.SetOwnerReferences(nil)
+	if ns, ok := in.(*corev1.Namespace); ok {
+		ns.ManagedFields, ns.Annotations, ns.OwnerReferences = nil, nil, nil
+		ns.Spec, ns.Status = corev1.NamespaceSpec{}, corev1.NamespaceStatus{}
 	}
 	return in, nil
 }
 
 func (c *Controller) sources() []listen.Source {
 	return []listen.Source{
-		{Cache: c.options.Term, Object: namespaceKind(), Handler: listen.Handler[*metav1.PartialObjectMetadata]{Changed: c.namespaceChanged, Deleted: c.namespaceDeleted}},
+		{Cache: c.options.Term, Object: &corev1.Namespace{}, Handler: listen.Handler[*corev1.Namespace]{Changed: c.namespaceChanged, Deleted: c.namespaceDeleted}},
 		{Cache: c.options.Shared, Object: &corev1.Service{}, Handler: listen.Handler[*corev1.Service]{Changed: c.serviceChanged, Deleted: c.serviceDeleted}},
 	}
 }
 
-func (c *Controller) namespaceChanged(was, is *metav1.PartialObjectMetadata, _ bool) {
+func (c *Controller) namespaceChanged(was, is *corev1.Namespace, _ bool) {
 	if was != nil && maps.Equal(was.Labels, is.Labels) {
 		return
 	}
@@ -56,7 +50,7 @@ func (c *Controller) namespaceChanged(was, is *metav1.PartialObjectMetadata, _ b
 	signal(c.unsettled)
 }
 
-func (c *Controller) namespaceDeleted(was *metav1.PartialObjectMetadata) {
+func (c *Controller) namespaceDeleted(was *corev1.Namespace) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.allocator.DeleteNamespace(was.Name)

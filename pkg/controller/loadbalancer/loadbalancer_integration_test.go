@@ -4,6 +4,7 @@ package loadbalancer_test
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -42,6 +43,10 @@ func TestGivesKeepsAndReturns(t *testing.T) {
 	w.poolSays("public", "True Ready 2/0")
 	w.makeService("c")
 	w.says("c", "False PoolExhausted: no IPv4 address is free in LoadBalancerPool public")
+	// Who is stopped may not have said what it has written.
+	w.Eventually("the event of c", func() bool {
+		return slices.Contains(w.events(), "Warning c PoolExhausted: no IPv4 address is free in LoadBalancerPool public")
+	})
 
 	// Who comes next decides the same.
 	stop()

@@ -25,22 +25,33 @@ type Answer struct {
 	// Ns holds the SOA record of a negative answer.
 	Ns    []dns.RR
 	Extra []dns.RR
+	// Turns is true if rotation chose where Answer begins, and might as well have
+	// chosen any other of its records.
+	Turns bool
 	// Chase is set when Answer ends in a CNAME that leads out of the zone. It is
 	// the name that it leads to, whose records of the asked type belong behind it.
 	Chase string
 }
 
-// maxChain is how many CNAME records are followed within the zone.
-const maxChain = 8
+// maxChain is how many CNAME records an answer has at most, as in CoreDNS. That of
+// an ExternalName whose chain is longer, or a circle, has none at all.
+const maxChain = 11
 
 // Answer answers q. Lists of addresses and of endpoints begin at an element that
 // rotation chooses, so that a caller who counts it up spreads the load.
-func (v *View) Answer(q Question, rotation uint32) Answer {
+func (v *View) Answer(q Question, rotation uint32) Answer { return v.AnswerOn(q, rotation, nil) }
+
+// AnswerOn does what Answer does, and puts into basis, if that is not nil, what
+// the Answer rests on.
+func (v *View) AnswerOn(q Question, rotation uint32, basis *Basis) Answer {
+	if basis != nil {
+		*basis = Basis{rest: v.rest}
+	}
 	lower := lowered(q.Name)
 	r, ok := parse(q.Name, lower, v.zone)
 	if !ok {
 		if q.Type == dns.TypePTR {
-			return v.pointer(q.Name, lower)
+			return v.pointer(q.Name, lower, basis)
 		}
 		return Answer{Forward: true}
 	}
@@ -50,7 +61,7 @@ func (v *View) Answer(q Question, rotation uint32) Answer {
 	case v.snapshot == nil:
 		return Answer{Rcode: dns.RcodeServerFailure}
 	}
-	a := lookup{view: v, q: q, r: r, rotation: rotation}.answer()
+	a := lookup{view: v, q: q, r: r, rotation: rotation, basis: basis}.answer()
 	if a.Rcode == dns.RcodeNameError || a.Rcode == dns.RcodeSuccess && len(a.Answer) == 0 {
 		a.Ns = v.authority(r.zone)
 	}
@@ -69,6 +80,7 @@ type lookup struct {
 	q        Question
 	r        request
 	rotation uint32
+	basis    *Basis
 	// chain counts the CNAME records that led here.
 	chain int
 }
@@ -99,7 +111,7 @@ func (l lookup) underSvc() Answer {
 	if l.r.service == "" {
 		return l.emptyNode()
 	}
-	svc := l.view.snapshot.Services.Get(model.Name{Namespace: l.r.namespace, Name: l.r.service})
+	svc := l.service(model.Name{Namespace: l.r.namespace, Name: l.r.service})
 	switch {
 	case svc == nil:
 		return noName()
@@ -124,5 +136,12 @@ func (l lookup) emptyNode() Answer {
 
 func (l lookup) namespaceExists() bool {
 	_, ok := l.view.snapshot.Namespaces[l.r.namespace]
+	l.basis.addNamespace(l.r.namespace, ok)
 	return ok
+}
+
+func (l lookup) service(n model.Name) *model.Service {
+	svc := l.view.snapshot.Services.Get(n)
+	l.basis.addService(n, svc)
+	return svc
 }

@@ -118,6 +118,12 @@ var endpointCases = []testCase{
 	{name: "172-0-0-2.hdls1.testns.svc.cluster.local.", typ: "A", answer: []string{"172-0-0-2.hdls1.testns.svc.cluster.local. 5 IN A 172.0.0.2"}},
 	{name: "172-0-0-2.hdls1.testns.svc.cluster.local.", typ: "AAAA"},
 	{name: "5678-abcd--2.hdls1.testns.svc.cluster.local.", typ: "AAAA", answer: []string{"5678-abcd--2.hdls1.testns.svc.cluster.local. 5 IN AAAA 5678:abcd::2"}},
+	// A label does not end with a dash, so the last of the zeros that "::" stands for is written.
+	{name: "fd00-5--0.zeros.testns.svc.cluster.local.", typ: "AAAA", answer: []string{"fd00-5--0.zeros.testns.svc.cluster.local. 5 IN AAAA fd00:5::"}},
+	{name: "fd00-5--.zeros.testns.svc.cluster.local.", typ: "AAAA", rcode: "NXDOMAIN"},
+	{name: "zeros.testns.svc.cluster.local.", typ: "SRV",
+		answer: []string{"zeros.testns.svc.cluster.local. 5 IN SRV 0 100 80 fd00-5--0.zeros.testns.svc.cluster.local."},
+		extra:  []string{"fd00-5--0.zeros.testns.svc.cluster.local. 5 IN AAAA fd00:5::"}},
 	{name: "5678-abcd-0-0-0-0-0-2.hdls1.testns.svc.cluster.local.", typ: "AAAA", rcode: "NXDOMAIN"},
 	{name: "dup-name.hdls1.testns.svc.cluster.local.", typ: "A", answer: []string{
 		"dup-name.hdls1.testns.svc.cluster.local. 5 IN A 172.0.0.4",

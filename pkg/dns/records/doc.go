@@ -17,6 +17,9 @@
 //   - a Service whose namespace has not been seen yet has its names already,
 //     because the two come from two watches.
 //
+// And for the sake of the API server, names of pods are verified by what the node
+// knows, its own pods and endpoints, where CoreDNS watches all pods of the cluster.
+//
 // It is pure: it reads no clock, no socket and no file, never logs, takes
 // rotation and serial numbers as arguments, and must never import a shell or
 // anything of Kubernetes. It may import miekg/dns, for the types of records

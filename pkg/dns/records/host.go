@@ -20,7 +20,12 @@ func dashed(a netip.Addr) string {
 	if a.Is4() {
 		return strings.ReplaceAll(a.String(), ".", "-")
 	}
-	return strings.ReplaceAll(a.String(), ":", "-")
+	label := strings.ReplaceAll(a.String(), ":", "-")
+	if strings.HasSuffix(label, "-") {
+		// A label does not end so (RFC 1123, 2.1): the last zero of "::" is written.
+		label += "0"
+	}
+	return label
 }
 
 // undashed reads what dashed wrote, and other spellings of the same address.

@@ -1,6 +1,7 @@
 package records
 
 import (
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -71,6 +72,7 @@ func cluster() []*model.Service {
 		headless("hdls1",
 			model.EndpointGroup{Ports: httpEP, Endpoints: ready("172.0.0.2", "172.0.0.3", "172.0.0.4=dup-name", "172.0.0.5=dup-name")},
 			model.EndpointGroup{Ports: httpEP, Endpoints: ready("5678:abcd::1", "5678:abcd::2")}),
+		headless("zeros", model.EndpointGroup{Ports: httpEP, Endpoints: ready("fd00:5::")}),
 		headless("hdlsempty"),
 		headless("hdlsunready", model.EndpointGroup{Ports: httpEP, Endpoints: unready(ready("172.0.0.30"))}),
 		headless("hdlsprtls", model.EndpointGroup{Endpoints: ready("172.0.0.20")}),
@@ -220,6 +222,28 @@ func TestListsRotate(t *testing.T) {
 	}
 	if len(firstSRV) != 3 {
 		t.Errorf("targets that came first: %v, want 3", firstSRV)
+	}
+}
+
+// TestChains follows as many CNAME records as CoreDNS does, and no more.
+func TestChains(t *testing.T) {
+	services := cluster()
+	target := "svc1"
+	for i := range 13 {
+		name := fmt.Sprint("chain-", i+1)
+		services = append(services, external(name, target+".testns.svc.cluster.local"))
+		target = name
+	}
+	v := viewOf(t, services)
+	for i := range 13 {
+		name := fmt.Sprintf("chain-%d.testns.svc.cluster.local.", i+1)
+		want := i + 2 // CNAME records, and the address
+		if i+1 > 11 {
+			want = 0
+		}
+		if got := v.Answer(Question{name, dns.TypeA}, 0); len(got.Answer) != want || got.Rcode != dns.RcodeSuccess {
+			t.Errorf("%s: rcode %d, %d records, want %d", name, got.Rcode, len(got.Answer), want)
+		}
 	}
 }
 

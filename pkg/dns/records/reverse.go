@@ -154,12 +154,13 @@ func (w *reverseWriter) remove(e addressOf) {
 
 // pointer answers a PTR question for an address of the cluster, and leaves all
 // others to those who know them.
-func (v *View) pointer(name, lower string) Answer {
+func (v *View) pointer(name, lower string, basis *Basis) Answer {
 	addr, ok := parseReverse(lower)
 	if !ok {
 		return Answer{Forward: true}
 	}
 	owners := v.reverse.owners(addr)
+	basis.addOwners(addr, owners)
 	if len(owners) == 0 {
 		return Answer{Forward: true}
 	}

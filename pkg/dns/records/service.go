@@ -81,7 +81,7 @@ func (l lookup) endpoints(svc *model.Service) Answer {
 	if !found {
 		return noName()
 	}
-	return Answer{Answer: l.view.addressRecords(l.q.Name, l.q.Type, addrs, l.rotation)}
+	return Answer{Answer: l.view.addressRecords(l.q.Name, l.q.Type, addrs, l.rotation), Turns: true}
 }
 
 // endpointAddrs appends the addresses of the type that is asked for to addrs,
@@ -150,7 +150,9 @@ func (l lookup) endpointPorts(svc *model.Service) Answer {
 			set.add(hostOf(e)+below, port, e.Addr)
 		}
 	})
-	return set.answer(l.rotation)
+	a := set.answer(l.rotation)
+	a.Turns = true
+	return a
 }
 
 // eachEndpointPort visits each ready endpoint with each port that the name asks
@@ -206,19 +208,18 @@ func isExternalName(target string) bool {
 // follow adds what cname leads to. A chain that leads nowhere within the zone,
 // or in a circle, is answered like a name without data, as CoreDNS does.
 func (l lookup) follow(cname *dns.CNAME) Answer {
-	lower := lowered(cname.Target)
-	r, in := parse(cname.Target, lower, l.view.zone)
+	if l.chain++; l.chain > maxChain {
+		return noData()
+	}
+	r, in := parse(cname.Target, lowered(cname.Target), l.view.zone)
 	if !in {
 		return Answer{Answer: []dns.RR{cname}, Chase: cname.Target}
-	}
-	if l.chain++; l.chain >= maxChain {
-		return noData()
 	}
 	l.q.Name, l.r = cname.Target, r
 	a := l.answer()
 	if len(a.Answer) == 0 {
 		return noData()
 	}
-	a.Answer = slices.Insert(a.Answer, 0, dns.RR(cname))
+	a.Answer, a.Turns = slices.Insert(a.Answer, 0, dns.RR(cname)), false
 	return a
 }

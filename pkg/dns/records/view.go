@@ -1,7 +1,9 @@
 package records
 
 import (
+	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/miekg/dns"
@@ -13,10 +15,13 @@ import (
 type PodMode string
 
 // The modes that exist. PodsInsecure answers for any address, without knowing
-// whether there is such a pod.
+// whether there is such a pod. PodsVerified answers for those that the node knows:
+// its own pods, which must be in the Snapshot, and of those on other nodes the ones
+// that are ready endpoints of a Service in their namespace.
 const (
 	PodsDisabled PodMode = "disabled"
 	PodsInsecure PodMode = "insecure"
+	PodsVerified PodMode = "verified"
 )
 
 // MaxTTL is the largest time to live, in seconds, that records can have.
@@ -43,12 +48,18 @@ type View struct {
 	pods   PodMode
 	server model.Name
 
-	// snapshot is nil until the first one is known.
+	// version counts the Views that led here by Next, rest is the version since
+	// which the Snapshot differs in nothing but Services and Namespaces.
+	version, rest uint64
+	// snapshot is nil until the first one is known. Who reads anything of it for an
+	// Answer must have the Basis know.
 	snapshot *model.Snapshot
 	reverse  reverseIndex
 	serial   uint32
 	// soa is the authority section of negative answers.
 	soa []dns.RR
+	// wire is the zone's name in wire format.
+	wire []byte
 }
 
 // New returns a View that knows nothing yet: it answers SERVFAIL for the names
@@ -64,10 +75,13 @@ func New(o Options) (*View, error) {
 	if o.Pods == "" {
 		o.Pods = PodsDisabled
 	}
-	if o.Pods != PodsDisabled && o.Pods != PodsInsecure {
-		return nil, fmt.Errorf("pods: %q is not one of %s and %s", o.Pods, PodsDisabled, PodsInsecure)
+	if !slices.Contains([]PodMode{PodsDisabled, PodsInsecure, PodsVerified}, o.Pods) {
+		return nil, fmt.Errorf("pods: %q is not one of %s, %s and %s", o.Pods, PodsDisabled, PodsInsecure, PodsVerified)
 	}
-	v := &View{zone: zone, ttl: o.TTL, pods: o.Pods, server: o.Server}
+	v := &View{zone: zone, ttl: o.TTL, pods: o.Pods, server: o.Server, wire: make([]byte, len(zone)+1)}
+	if _, err := dns.PackDomainName(zone, v.wire, 0, nil, false); err != nil {
+		return nil, fmt.Errorf("domain: %w", err)
+	}
 	v.soa = []dns.RR{v.newSOA(zone)}
 	return v, nil
 }
@@ -81,6 +95,10 @@ func (v *View) Next(s *model.Snapshot, serial uint32) *View {
 		older = v.snapshot.Services
 	}
 	next := *v
+	next.version++
+	if restChanged(v.snapshot, s) {
+		next.rest = next.version
+	}
 	next.snapshot = s
 	next.serial = serial
 	next.reverse = v.reverse.next(&older, &s.Services)
@@ -90,3 +108,21 @@ func (v *View) Next(s *model.Snapshot, serial uint32) *View {
 
 // Snapshot returns the Snapshot that the View was made from, or nil.
 func (v *View) Snapshot() *model.Snapshot { return v.snapshot }
+
+// Version grows by one with each Next.
+func (v *View) Version() uint64 { return v.version }
+
+// Authority returns the authority section of negative answers to questions that
+// have the zone in lower case. It must not be changed.
+func (v *View) Authority() []dns.RR { return v.soa }
+
+// Zone returns the name of the zone in wire format, in lower case. It must not be
+// changed.
+func (v *View) Zone() []byte { return v.wire }
+
+// IsElsewhere reports whether name, in wire format and lower case, can be told at
+// a glance to be none that the View knows of, now or later: Answer says Forward to
+// any question for it. It allocates nothing.
+func (v *View) IsElsewhere(name []byte) bool {
+	return !bytes.HasSuffix(name, v.wire) && !bytes.HasSuffix(name, []byte("\x04arpa\x00"))
+}

@@ -21,6 +21,7 @@ const maxSOATTL = 300
 func (l lookup) apex() Answer {
 	switch l.q.Type {
 	case dns.TypeSOA:
+		l.basis.addView(l.view) // whose serial number is in it
 		return Answer{Answer: l.view.authority(l.r.zone)}
 	case dns.TypeNS:
 		return l.nameServers()
@@ -70,7 +71,7 @@ func (l lookup) nameServers() Answer {
 
 // serverAddrs returns the addresses of the DNS server's own Service.
 func (l lookup) serverAddrs() []netip.Addr {
-	svc := l.view.snapshot.Services.Get(l.view.server)
+	svc := l.service(l.view.server)
 	if svc == nil {
 		return nil
 	}

@@ -139,8 +139,14 @@ func Node(node *corev1.Node, name string) model.Node {
 		ranges = []string{node.Spec.PodCIDR}
 	}
 	out.PodCIDRs = prefixes(ranges)
+	out.Leaving = node.DeletionTimestamp != nil ||
+		slices.ContainsFunc(node.Spec.Taints, func(t corev1.Taint) bool { return t.Key == toBeDeleted })
 	return out
 }
+
+// toBeDeleted is the taint by which cluster-autoscaler announces that it removes a
+// node.
+const toBeDeleted = "ToBeDeletedByClusterAutoscaler"
 
 // ServiceCIDRs returns the ranges that cluster IPs come from, sorted, each once.
 func ServiceCIDRs(objects []*networkingv1.ServiceCIDR) []netip.Prefix {

@@ -160,6 +160,16 @@ func TestNode(t *testing.T) {
 	if diff := cmp.Diff(want, Node(node, "node1"), byValue); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
+	for reason, leave := range map[string]func(*corev1.Node){
+		"is being deleted":             func(n *corev1.Node) { n.DeletionTimestamp = &metav1.Time{} },
+		"is tainted by the autoscaler": func(n *corev1.Node) { n.Spec.Taints = []corev1.Taint{{Key: "ToBeDeletedByClusterAutoscaler"}} },
+	} {
+		leaving := node.DeepCopy()
+		leave(leaving)
+		if !Node(leaving, "node1").Leaving {
+			t.Errorf("a node that %s is not leaving", reason)
+		}
+	}
 	if diff := cmp.Diff(model.Node{Name: "other"}, Node(nil, "other"), byValue); diff != "" {
 		t.Errorf("unknown node (-want +got):\n%s", diff)
 	}

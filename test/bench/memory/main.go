@@ -12,9 +12,9 @@ import (
 	"time"
 
 	"github.com/signpost-dev/signpost/test/apiserver"
-	"github.com/signpost-dev/signpost/test/bench/host"
 	"github.com/signpost-dev/signpost/test/bench/usage"
 	"github.com/signpost-dev/signpost/test/bench/world"
+	"github.com/signpost-dev/signpost/test/host"
 )
 
 const (

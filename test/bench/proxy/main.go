@@ -20,6 +20,7 @@ type plan struct {
 	rates  []float64
 	length time.Duration
 	rounds int
+	soak   time.Duration
 }
 
 func main() {
@@ -27,6 +28,7 @@ func main() {
 	rates := flag.String("rates", "10,100", "changes of other Services per second")
 	length := flag.Duration("for", 20*time.Second, "how long to make changes at each rate")
 	rounds := flag.Int("rounds", 1, "how often each contender has its turn")
+	soak := flag.Duration("soak", 0, "instead of all else, change Services at random for so long beside connections to others")
 	only := flag.String("only", "", "part of the name of the contenders to measure, all if empty")
 	flag.Parse()
 	p, err := parse(*shapes, *rates)
@@ -34,7 +36,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
 	}
-	p.length, p.rounds = *length, *rounds
+	p.length, p.rounds, p.soak = *length, *rounds, *soak
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	if err := run(ctx, p, *only); err != nil {
@@ -52,7 +54,11 @@ func parse(shapes, rates string) (plan, error) {
 		}
 		p.shapes = append(p.shapes, s)
 	}
+	p.rates = []float64{0} // the changes that are watched, alone
 	for text := range strings.SplitSeq(rates, ",") {
+		if text == "" {
+			continue
+		}
 		rate, err := strconv.ParseFloat(text, 64)
 		if err != nil || rate <= 0 {
 			return p, fmt.Errorf("-rates: %q is no number of changes per second", text)
@@ -72,7 +78,9 @@ func run(ctx context.Context, p plan, only string) error {
 	if err != nil {
 		return err
 	}
-	head()
+	if p.soak == 0 {
+		head()
+	}
 	for _, s := range p.shapes {
 		if err := runShape(ctx, p, s, all); err != nil {
 			return fmt.Errorf("%v: %w", s, err)
@@ -94,7 +102,7 @@ func runShape(ctx context.Context, p plan, s world.Shape, all []contender) error
 	}
 	results := make([]*result, len(all))
 	for i := range all {
-		results[i] = &result{updates: make([]updates, 1+len(p.rates))}
+		results[i] = &result{updates: make([]updates, len(p.rates))}
 	}
 	for round := range p.rounds {
 		for i, who := range all {
@@ -105,10 +113,13 @@ func runShape(ctx context.Context, p plan, s world.Shape, all []contender) error
 			if err := measure(ctx, server, c, who, p, results[i]); err != nil {
 				return fmt.Errorf("%s: %w", who.name, err)
 			}
+			if p.soak > 0 {
+				continue
+			}
+			if round == p.rounds-1 || results[i].late {
+				report(s, who.name, results[i])
+			}
 		}
-	}
-	for i, who := range all {
-		report(s, who.name, results[i])
 	}
 	return nil
 }

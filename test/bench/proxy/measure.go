@@ -6,14 +6,13 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	"github.com/signpost-dev/signpost/test/apiserver"
-	"github.com/signpost-dev/signpost/test/bench/host"
 	"github.com/signpost-dev/signpost/test/bench/usage"
+	"github.com/signpost-dev/signpost/test/host"
 )
 
 const (
@@ -39,8 +38,7 @@ type result struct {
 	memory  usage.Usage
 	startup time.Duration // processor time of the start
 	rules   int
-	bare    []time.Duration            // connections without any rules
-	costs   map[string][]time.Duration // connections with them, by place
+	costs   map[string][]time.Duration // of connections, by place
 }
 
 // updates is what came of changes at a rate.
@@ -49,6 +47,7 @@ type updates struct {
 	// first is until a connection reached the new endpoint, last until none reached the old one.
 	first, last []time.Duration
 	late        int // swaps that were not seen within swapLimit
+	failed      int // connections that were refused or not there within patience
 	changes     int
 	cpu         time.Duration
 }
@@ -59,31 +58,34 @@ type trial struct {
 	cluster   *cluster
 	contender contender
 	result    *result
+	// bare is a node without any rules.
+	bare *host.Host
 }
 
 // measure lets a contender show what it can, and adds it to r.
 func measure(ctx context.Context, server *apiserver.Server, c *cluster, who contender, p plan, r *result) (err error) {
-	dir, err := os.MkdirTemp("", "signpost-bench-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	h, err := host.New(dir, hostName, server, "client", "a", "b")
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, h.Stop()) }()
-	if err := equip(h); err != nil {
-		return err
-	}
-	t := &trial{Host: h, cluster: c, contender: who, result: r}
-	if err := t.bare(); err != nil {
-		return err
+	t := &trial{cluster: c, contender: who, result: r}
+	for _, to := range []**host.Host{&t.Host, &t.bare} {
+		dir, err := os.MkdirTemp("", "signpost-bench-")
+		if err != nil {
+			return err
+		}
+		defer os.RemoveAll(dir)
+		if *to, err = host.New(dir, hostName, server, "client", "a", "b"); err != nil {
+			return err
+		}
+		defer func(h *host.Host) { err = errors.Join(err, h.Stop()) }(*to)
+		if err := equip(*to); err != nil {
+			return err
+		}
 	}
 	if err := t.start(ctx); err != nil || r.late {
 		return err
 	}
-	for i, rate := range slices.Concat([]float64{0}, p.rates) {
+	if p.soak > 0 {
+		return t.soak(ctx, p.soak)
+	}
+	for i, rate := range p.rates {
 		if err := t.update(ctx, &r.updates[i], rate, p.length); err != nil {
 			return fmt.Errorf("changes at %v per second: %w", rate, err)
 		}
@@ -92,14 +94,6 @@ func measure(ctx context.Context, server *apiserver.Server, c *cluster, who cont
 }
 
 func (t *trial) client() func(func() error) error { return t.Pod("client").Do }
-
-// bare measures connections that meet no rules.
-func (t *trial) bare() error {
-	to := netip.AddrPortFrom(anyA.Addr().Next(), endpointPort)
-	found, err := costs(t.Pod("client"), connections, to)
-	t.result.bare = append(t.result.bare, found[to]...)
-	return err
-}
 
 // start starts the contender and waits until all Services answer.
 func (t *trial) start(ctx context.Context) error {
@@ -140,7 +134,7 @@ func (t *trial) settle(ctx context.Context) (usage.Usage, error) {
 	for err == nil && ctx.Err() == nil {
 		time.Sleep(quiet)
 		var now usage.Usage
-		if now, err = usage.Of(t.PID()); err == nil && now.CPU-last.CPU < quiet/20 {
+		if now, err = usage.Of(t.PID()); err == nil && now.CPU-last.CPU < quiet/20 && !usage.Children(t.PID()) {
 			return now, nil
 		}
 		last = now
@@ -210,20 +204,20 @@ func (t *trial) swap(ctx context.Context, i int, out *updates) error {
 	to := t.cluster.services[i].addr
 	var first, last time.Duration
 	err := t.client()(func() error {
-		was, _, err := connect(to, true)
+		was, err := t.ask(to, out)
 		if err != nil {
 			return err
 		}
 		// When a row of connections has reached the new one there is no old one any more.
 		for row := 0; row < 20 && ctx.Err() == nil; {
 			at := time.Since(begin)
-			who, _, err := connect(to, true)
+			who, err := t.ask(to, out)
 			switch {
+			case err != nil:
+				return err
 			case at > swapLimit:
 				out.late++
 				return nil
-			case err != nil:
-				return err
 			case who == was:
 				last, row = at, 0
 			default:
@@ -244,6 +238,17 @@ func (t *trial) swap(ctx context.Context, i int, out *updates) error {
 	return nil
 }
 
+// ask connects until somebody answers, and returns who.
+func (t *trial) ask(to netip.AddrPort, out *updates) (who byte, err error) {
+	for begin := time.Now(); time.Since(begin) < swapLimit; {
+		if who, _, err = connect(to, true); err == nil {
+			return who, nil
+		}
+		out.failed++
+	}
+	return 0, err
+}
+
 // look notes what can be seen at rest: memory, rules, and what connections cost.
 func (t *trial) look(ctx context.Context) error {
 	u, err := usage.Of(t.PID())
@@ -261,20 +266,19 @@ func (t *trial) look(ctx context.Context) error {
 			t.result.rules++
 		}
 	}
-	places := t.places(text)
-	found, err := costs(t.Pod("client"), connections, []netip.AddrPort{places["first"], places["middle"], places["last"], places["beside"]}...)
+	found, err := costs(connections, t.places(text))
 	if t.result.costs == nil {
 		t.result.costs = map[string][]time.Duration{}
 	}
-	for name, to := range places {
-		t.result.costs[name] = append(t.result.costs[name], found[to]...)
+	for name, took := range found {
+		t.result.costs[name] = append(t.result.costs[name], took...)
 	}
 	return err
 }
 
 // places are the Services that come first, in the middle and last in a listing of
-// rules, and an endpoint beside all Services.
-func (t *trial) places(listing string) map[string]netip.AddrPort {
+// rules, an endpoint beside all Services, and one where there are no rules.
+func (t *trial) places(listing string) []place {
 	var order []netip.AddrPort
 	at := map[netip.Addr]netip.AddrPort{}
 	for _, s := range t.cluster.services {
@@ -294,8 +298,9 @@ func (t *trial) places(listing string) map[string]netip.AddrPort {
 			order = append(order, s.addr)
 		}
 	}
-	return map[string]netip.AddrPort{
-		"first": order[0], "middle": order[len(order)/2], "last": order[len(order)-1],
-		"beside": netip.AddrPortFrom(anyA.Addr().Next(), endpointPort),
+	client, beside := t.Pod("client"), netip.AddrPortFrom(anyA.Addr().Next(), endpointPort)
+	return []place{
+		{"bare", t.bare.Pod("client"), beside}, {"beside", client, beside},
+		{"first", client, order[0]}, {"middle", client, order[len(order)/2]}, {"last", client, order[len(order)-1]},
 	}
 }

@@ -25,7 +25,7 @@ func report(s world.Shape, name string, r *result) {
 	}
 	fmt.Printf("| %v | %s | %s, %s | %s | %s | %s | %d | %s; %s, %s, %s; %s |\n",
 		s, name, short(r.start), short(r.startup), r.updates[0].text(), strings.Join(under, "; "), r.memory.Memory(), r.rules,
-		middle(r.bare), middle(r.costs["first"]), middle(r.costs["middle"]), middle(r.costs["last"]), middle(r.costs["beside"]))
+		middle(r.costs["bare"]), middle(r.costs["first"]), middle(r.costs["middle"]), middle(r.costs["last"]), middle(r.costs["beside"]))
 }
 
 // text is like "17 / 31 ms, 16 / 30 ms, n 50, 4.1 ms CPU each".
@@ -34,6 +34,9 @@ func (u *updates) text() string {
 		short(percentile(u.last, 0.5)), short(percentile(u.last, 0.99)), len(u.first))
 	if u.late > 0 {
 		out += fmt.Sprintf(" and %d not within %v", u.late, swapLimit)
+	}
+	if u.failed > 0 {
+		out += fmt.Sprintf(", %d connections failed", u.failed)
 	}
 	if u.changes > 0 {
 		out += fmt.Sprintf(", %s CPU each of %d", short(u.cpu/time.Duration(u.changes)), u.changes)

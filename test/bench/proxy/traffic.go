@@ -1,16 +1,19 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/netip"
 	"slices"
 	"time"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
-	"github.com/signpost-dev/signpost/test/bench/host"
+	"github.com/signpost-dev/signpost/test/host"
 	"github.com/signpost-dev/signpost/test/netlab"
 )
 
@@ -71,6 +74,15 @@ func route(link string, to netip.Prefix, r netlink.Route) error {
 // how long the connection took to be there. It has to be called in the namespace
 // of the client, on its thread.
 func connect(to netip.AddrPort, ask bool) (from byte, took time.Duration, err error) {
+	for {
+		// Go's scheduler interrupts threads by signals, which ends system calls.
+		if from, took, err = connectOnce(to, ask); !errors.Is(err, unix.EINTR) {
+			return from, took, err
+		}
+	}
+}
+
+func connectOnce(to netip.AddrPort, ask bool) (from byte, took time.Duration, err error) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return 0, 0, err
@@ -97,28 +109,60 @@ func connect(to netip.AddrPort, ask bool) (from byte, took time.Duration, err er
 	}
 	var b [64]byte
 	n, err := unix.Read(fd, b[:])
-	if err != nil || n == 0 {
+	switch {
+	case err != nil:
 		return 0, took, fmt.Errorf("no answer from %s: %w", to, err)
+	case n == 0:
+		return 0, took, fmt.Errorf("no answer from %s: %w", to, io.ErrUnexpectedEOF)
 	}
 	return b[0], took, nil
 }
 
-// costs connects n times to each of the targets in turn, and returns the times of each.
-func costs(client *netlab.Namespace, n int, targets ...netip.AddrPort) (map[netip.AddrPort][]time.Duration, error) {
-	out := map[netip.AddrPort][]time.Duration{}
-	err := client.Do(func() error {
-		for range n {
-			for _, to := range targets {
-				_, took, err := connect(to, false)
-				if err != nil {
-					return err
+// place is somewhere to connect to, and from where.
+type place struct {
+	name string
+	from *netlab.Namespace
+	to   netip.AddrPort
+}
+
+// inARow is how many connections are made to a place before it is the next one's turn.
+const inARow = 20
+
+// costs connects n times to each place, and returns the times of each. They take
+// turns, as what else the machine does changes from second to second.
+func costs(n int, places []place) (map[string][]time.Duration, error) {
+	out := map[string][]time.Duration{}
+	turn := make(chan struct{}, 1)
+	var group errgroup.Group
+	for _, p := range places {
+		group.Go(func() error {
+			return p.from.Do(func() error {
+				for i := 0; i < n; i += inARow {
+					turn <- struct{}{}
+					out[p.name] = append(out[p.name], p.some()...) // turn guards it
+					<-turn
 				}
-				out[to] = append(out[to], took)
-			}
+				return nil
+			})
+		})
+	}
+	return out, group.Wait()
+}
+
+// some makes the connections of one turn. One that is not there within patience counts as
+// having taken so long.
+func (p place) some() []time.Duration {
+	var out []time.Duration
+	for i := range inARow + 1 {
+		_, took, err := connect(p.to, false)
+		if err != nil {
+			took = patience
 		}
-		return nil
-	})
-	return out, err
+		if i > 0 { // the first one finds the caches cold
+			out = append(out, took)
+		}
+	}
+	return out
 }
 
 // percentile returns the value that so many of the times, of 1, do not exceed; 0 if there are none.

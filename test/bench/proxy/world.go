@@ -41,6 +41,10 @@ type cluster struct {
 type service struct {
 	addr  netip.AddrPort
 	slice *discoveryv1.EndpointSlice
+	// away are the endpoints that it had before they were taken away; gone is whether the
+	// Service is deleted. Both are for disturb.
+	away []discoveryv1.Endpoint
+	gone bool
 }
 
 func newCluster(ctx context.Context, server *apiserver.Server, s world.Shape) (*cluster, error) {
@@ -79,11 +83,8 @@ func (c *cluster) createNode(ctx context.Context) error {
 }
 
 func (c *cluster) createService(ctx context.Context, i int) (*service, error) {
-	name := fmt.Sprintf("service-%06d", i)
-	s := &corev1.Service{
-		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: name},
-		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "http", Port: servicePort}}},
-	}
+	s := object(i)
+	name := s.Name
 	if err := c.Create(ctx, s); err != nil {
 		return nil, err
 	}
@@ -104,6 +105,14 @@ func (c *cluster) createService(ctx context.Context, i int) (*service, error) {
 		slice.Endpoints = append(slice.Endpoints, endpoint(i*c.shape.PodsEach+e, false))
 	}
 	return &service{addr: netip.AddrPortFrom(addr, servicePort), slice: slice}, c.Create(ctx, slice)
+}
+
+// object is a Service that has not been created.
+func object(i int) *corev1.Service {
+	return &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: fmt.Sprintf("service-%06d", i)},
+		Spec:       corev1.ServiceSpec{Ports: []corev1.ServicePort{{Name: "http", Port: servicePort}}},
+	}
 }
 
 // endpoint is one with the number n, in the pod b or else in a.
@@ -131,6 +140,28 @@ func (c *cluster) swap(ctx context.Context, i int) (to byte, err error) {
 		to = 'b'
 	}
 	return to, c.Update(ctx, s.slice)
+}
+
+// disturb does something to one of the first half of all Services: it moves an endpoint, takes all
+// endpoints away or brings them back, or deletes the Service, which comes back another time.
+// Not for concurrent use.
+func (c *cluster) disturb(ctx context.Context) error {
+	i := c.rng.IntN(len(c.services) / 2)
+	s := c.services[i]
+	switch kind := c.rng.IntN(10); {
+	case s.gone:
+		s.gone = false
+		return c.Create(ctx, object(i))
+	case kind == 0:
+		s.gone = true
+		return c.Delete(ctx, object(i))
+	case kind == 1 || s.away != nil:
+		s.slice.Endpoints, s.away = s.away, s.slice.Endpoints
+		return c.Update(ctx, s.slice)
+	}
+	e := c.rng.IntN(len(s.slice.Endpoints))
+	s.slice.Endpoints[e] = endpoint(i*c.shape.PodsEach+e, c.rng.IntN(2) == 0)
+	return c.Update(ctx, s.slice)
 }
 
 // change moves one endpoint of some other Service to the other pod. Not for

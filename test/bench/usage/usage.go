@@ -4,6 +4,7 @@ package usage
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -62,6 +63,18 @@ func Of(pid int) (Usage, error) {
 		}
 	}
 	return u, nil
+}
+
+// Children reports whether the process has child programs that run, whose processor time is
+// not known yet.
+func Children(pid int) bool {
+	files, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", pid))
+	for _, f := range files {
+		if text, err := os.ReadFile(f); err == nil && len(text) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // Memory is like "120 (131)": MiB now, and at most.
