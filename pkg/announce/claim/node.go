@@ -17,6 +17,9 @@ const (
 	// stagger is by how much each node that is less preferred waits longer before
 	// it claims what nobody has.
 	stagger = 2 * Period
+	// manyBefore is after how many of these it does not wait any longer: they are
+	// alive, but may not be able to have the address, which only they know.
+	manyBefore = 4
 	// remembered is how many messages may be answered late.
 	remembered = 8
 )
@@ -199,7 +202,7 @@ func (n *Node) patience(now time.Time, b *bid) time.Duration {
 			before++
 		}
 	}
-	return time.Duration(before) * stagger
+	return time.Duration(min(before, manyBefore)) * stagger
 }
 
 func (n *Node) alive(now time.Time, name string) bool {

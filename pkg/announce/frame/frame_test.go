@@ -1,7 +1,9 @@
 package frame
 
 import (
+	"bytes"
 	"encoding/hex"
+	"fmt"
 	"net/netip"
 	"testing"
 )
@@ -97,13 +99,56 @@ func TestWhatIsNoNDP(t *testing.T) {
 	}
 }
 
+// TestPacket holds the bytes against the RFC's layout, written out by hand.
+func TestPacket(t *testing.T) {
+	const want = "6000000000203aff" + "fe800000000000000000000000000001" + "ff0200000000000000000001ffc80001" +
+		"8700" + "%s" + "00000000" + "20010db8000000000000000000c80001" + "0101020000000002"
+	source := netip.MustParseAddr("fe80::1")
+	b := Packet(source, SolicitedNode(six), Solicitation{six, asker}.Bytes())
+	if got := hex.EncodeToString(b); got != fmt.Sprintf(want, hex.EncodeToString(b[42:44])) {
+		t.Errorf("%s", got)
+	}
+	// The sum over everything that the checksum is of, with the checksum, is all ones.
+	sum := uint32(len(b)-40) + 58
+	for i := 8; i < len(b); i += 2 {
+		sum += uint32(b[i])<<8 | uint32(b[i+1])
+	}
+	for sum > 0xffff {
+		sum = sum>>16 + sum&0xffff
+	}
+	if sum != 0xffff {
+		t.Errorf("the checksum does not sum up: %x", sum)
+	}
+	from, message, err := ParsePacket(append(b, 0, 0))
+	if err != nil || from != source {
+		t.Fatal(from, err)
+	}
+	if s, _, err := ParseNDP(message); err != nil || *s != (Solicitation{six, asker}) {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if got := GroupMAC(SolicitedNode(six)).String(); got != "33:33:ff:c8:00:01" {
+		t.Errorf("the group is at %s", got)
+	}
+	for what, at := range map[string]int{"routed": 7, "of another protocol": 6, "too short": 5, "of IPv4": 0} {
+		bad := bytes.Clone(b)
+		bad[at] ^= 0x41
+		if _, _, err := ParsePacket(bad); err == nil {
+			t.Errorf("a packet that is %s is read", what)
+		}
+	}
+}
+
 // FuzzParse: nothing that comes from a link makes it panic, and what is read says
 // the same when it is written again.
 func FuzzParse(f *testing.F) {
 	f.Add(AnnounceARP(four, mac).Bytes())
+	f.Add(Packet(six, SolicitedNode(six), Solicitation{six, asker}.Bytes()))
 	f.Add(Solicitation{six, asker}.Bytes())
 	f.Add(Advertisement{six, mac, true, true}.Bytes())
 	f.Fuzz(func(t *testing.T, b []byte) {
+		if _, message, err := ParsePacket(b); err == nil && len(message) > len(b) {
+			t.Errorf("%x has a message of %d bytes", b, len(message))
+		}
 		if p, err := ParseARP(b); err == nil {
 			if again, err := ParseARP(p.Bytes()); err != nil || again != p {
 				t.Errorf("%x: %+v and %+v", b, p, again)

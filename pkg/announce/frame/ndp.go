@@ -38,7 +38,7 @@ type Advertisement struct {
 }
 
 // ParseNDP reads an ICMPv6 message: one of both results is not nil, unless it is
-// an error. Whoever has received it must have checked that its hop limit was 255.
+// an error. ParsePacket has checked its hop limit.
 func ParseNDP(b []byte) (*Solicitation, *Advertisement, error) {
 	if len(b) < ndpSize {
 		return nil, nil, fmt.Errorf("message of neighbour discovery of %d bytes", len(b))
@@ -78,7 +78,7 @@ func options(b []byte) (source, target MAC, err error) {
 	return source, target, nil
 }
 
-// Bytes writes the message, with a checksum of 0: the kernel makes it.
+// Bytes writes the message, with a checksum of 0: Packet makes it.
 func (s Solicitation) Bytes() []byte {
 	b := ndp(TypeSolicitation, 0, s.Target)
 	if s.Source != (MAC{}) {
@@ -87,7 +87,7 @@ func (s Solicitation) Bytes() []byte {
 	return b
 }
 
-// Bytes writes the message, with a checksum of 0: the kernel makes it.
+// Bytes writes the message, with a checksum of 0: Packet makes it.
 func (a Advertisement) Bytes() []byte {
 	var flags byte
 	if a.Solicited {

@@ -58,9 +58,10 @@ func Default() *SignpostConfiguration {
 			AwaitRules:  seconds(1),
 			SearchPath:  SearchPath{Enabled: false, ResolvConf: "/etc/resolv.conf"},
 		},
-		Peers:   Peers{Enabled: true, Port: 10263},
-		Health:  Health{BindAddress: "0.0.0.0:10256"},
-		Metrics: Metrics{BindAddress: "127.0.0.1:10249"},
+		Peers:    Peers{Enabled: true, Port: 10263},
+		Announce: Announce{Enabled: true, Port: 10264},
+		Health:   Health{BindAddress: "0.0.0.0:10256"},
+		Metrics:  Metrics{BindAddress: "127.0.0.1:10249"},
 	}
 }
 
