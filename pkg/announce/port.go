@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"time"
 
@@ -108,7 +109,7 @@ func read(conn *packet.Conn, take func(b []byte, from frame.MAC)) {
 			if from, ok := from.(*packet.Addr); ok && len(from.HardwareAddr) == len(frame.MAC{}) {
 				take(b[:n], frame.MAC(from.HardwareAddr))
 			}
-		case errors.Is(err, net.ErrClosed):
+		case errors.Is(err, unix.EBADF), errors.Is(err, os.ErrClosed): // closed
 			return
 		default:
 			time.Sleep(time.Millisecond) // the link went down: one such error

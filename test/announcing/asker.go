@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"os"
 	"sync"
 	"time"
 
@@ -99,7 +100,7 @@ func (a *Asker) read(conn *packet.Conn, take func(time.Time, []byte)) {
 		switch {
 		case err == nil:
 			take(time.Now(), b[:n])
-		case errors.Is(err, net.ErrClosed):
+		case errors.Is(err, unix.EBADF), errors.Is(err, os.ErrClosed): // closed
 			return
 		default:
 			time.Sleep(time.Millisecond)

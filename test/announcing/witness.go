@@ -73,11 +73,13 @@ func (w *Witness) Heard(address netip.Addr) []Answer {
 	return append([]Answer{}, w.heard[address]...)
 }
 
-// Forget begins a new record.
+// Forget begins a new record, with the last answer of the one before.
 func (w *Witness) Forget() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.heard = map[netip.Addr][]Answer{}
+	for address, heard := range w.heard {
+		w.heard[address] = heard[len(heard)-1:]
+	}
 }
 
 // fresh is how old an answer may be to count as one of now.
