@@ -86,7 +86,7 @@ func TestWishes(t *testing.T) {
 	default:
 	}
 	w.have(nameServerOn("a", "b"), loadBalancer("x", one))
-	w.rules = 3
+	w.rules = 2
 	w.announces("pools are not known")
 	if got := w.read(); got == nil || len(got.Nodes) != 2 {
 		t.Errorf("it has no vote meanwhile: %+v", got)
@@ -100,7 +100,7 @@ func TestWishes(t *testing.T) {
 
 	w.have(nameServerOn("a", "b"), loadBalancer("x", one), loadBalancer("y", two))
 	w.announces("its rules do not have it yet", one)
-	w.rules = 4
+	w.rules = 3
 	w.announces("its rules have it", one, two)
 	w.have(nameServerOn("a", "b"), loadBalancer("x", one), loadBalancer("y", two), &model.Service{Name: model.Name{Name: "z"}})
 	before = w.read()

@@ -13,7 +13,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/runtime"
-	"k8s.io/apimachinery/pkg/watch"
+	apiwatch "k8s.io/apimachinery/pkg/watch"
 	toolscache "k8s.io/client-go/tools/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
@@ -90,7 +90,7 @@ func (w *poolWatch) lister() *toolscache.ListWatch {
 			err := w.client.List(ctx, &list, &client.ListOptions{Raw: &o})
 			return &list, err
 		},
-		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
+		WatchFuncWithContext: func(ctx context.Context, o metav1.ListOptions) (apiwatch.Interface, error) {
 			return w.client.Watch(ctx, &v1alpha1.LoadBalancerPoolList{}, &client.ListOptions{Raw: &o})
 		},
 	}
