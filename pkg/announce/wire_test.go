@@ -1,7 +1,7 @@
 package announce
 
 import (
-	"fmt"
+	"bytes"
 	"math/rand/v2"
 	"net/netip"
 	"testing"
@@ -133,7 +133,7 @@ func TestPartsOfSeveral(t *testing.T) {
 			switch got, done := g.add(h, part); {
 			case done != (i == 2):
 				t.Fatalf("text %d is complete with part %d: %v", number, i, done)
-			case done && fmt.Sprint(got) != fmt.Sprint(text):
+			case done && !bytes.Equal(got, text):
 				t.Error("it is another text")
 			}
 		}

@@ -3,7 +3,7 @@
 // its own, and an outside host that asks by ARP and NDP for each address every
 // 10 ms, and notes who answers when.
 //
-//	go run ./test/bench/announce [-rounds 200] [-at-once 4] [-addresses 4]
+//	go run ./test/bench/announce [-rounds 200] [-at-once 4] [-addresses 4] [-only "link down"]
 //	go run ./test/bench/announce -spread 1000
 //
 // For each way to fail it does so many rounds, several on links of their own at a

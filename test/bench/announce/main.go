@@ -22,13 +22,14 @@ func main() {
 	rounds := flag.Int("rounds", 200, "how often a node fails in each way")
 	atOnce := flag.Int("at-once", 4, "on how many links at the same time")
 	addresses := flag.Int("addresses", 4, "how many addresses there are on a link")
+	only := flag.String("only", "", "the one way to fail that is of interest, by its name in the table")
 	spread := flag.Int("spread", 0, "say instead how so many addresses are spread")
 	flag.Parse()
 	var err error
 	if *spread > 0 {
 		err = measureSpread(*spread)
 	} else {
-		err = measure(*rounds, *atOnce, *addresses)
+		err = measure(*rounds, *atOnce, *addresses, *only)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -41,10 +42,13 @@ const period = 10 * time.Millisecond
 
 func names() []string { return []string{"a", "b", "c"} }
 
-func measure(rounds, atOnce, addresses int) error {
+func measure(rounds, atOnce, addresses int, only string) error {
 	fmt.Printf("%d rounds each, %d at a time; %d addresses, asked for every %v; in milliseconds\n\n", rounds, atOnce, addresses, period)
 	fmt.Printf("%-20s %10s %9s %9s %9s %9s %9s %14s %14s %9s\n", "what happens", "addresses", "over p50", "p99", "longest", "none p50", "p99", "two owners, s", "times", "needless")
 	for _, fault := range announcing.Faults() {
+		if only != "" && only != string(fault) {
+			continue
+		}
 		all := &tally{}
 		var todo sync.Mutex
 		left := rounds
