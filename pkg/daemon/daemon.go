@@ -26,7 +26,8 @@ import (
 // error of what failed first, as all else is stopped because of it.
 //
 //	API server ── connection ──► watch cache ──► snapshots ──┬──► proxy ──► iptables
-//	                  │               │                      └──► dns   ──► port 53
+//	                  │               │                      ├──► dns   ──► port 53
+//	                  │               │                      └──► announce ──► ARP, NDP
 //	                  └───────────────┴──► leader: term of the controllers
 //	                     other nodes ◄──► peers ──┘
 //
@@ -77,6 +78,10 @@ func Run(ctx context.Context, cfg *v1alpha1.SignpostConfiguration, log *slog.Log
 		cancel()
 		return errors.Join(err, group.Wait())
 	}
+	if err := startAnnouncer(ctx, group, local, serves.programmed); err != nil {
+		cancel()
+		return errors.Join(err, group.Wait())
+	}
 	if leads(cfg) {
 		l := &leader{cfg: cfg, conn: conn, shared: watched.Shared(), events: events, neighbours: neighbours, log: log, registerer: registry}
 		l.peers = func() []string { return daemons(cfg, watched.Snapshot()) }
@@ -101,6 +106,9 @@ type serving struct {
 	ready []health.Check
 	// inForce returns, for each part, the generation of the snapshot that it is at.
 	inForce []func() uint64
+	// programmed returns the generation of the snapshot whose rules are in; nil if
+	// packets are left to others.
+	programmed func() uint64
 	// healthz tells load balancers of the node; nil if packets are left to others.
 	healthz http.Handler
 }
@@ -128,7 +136,7 @@ func (n *node) serve(ctx context.Context, group *errgroup.Group) (serving, error
 		if out.healthz, err = healthcheck.Node(n.watched.Snapshot, p.Behind, n.registry); err != nil {
 			return out, fmt.Errorf("proxy: %w", err)
 		}
-		out.ready, out.inForce = append(out.ready, written(p)), append(out.inForce, p.Programmed)
+		out.ready, out.inForce, out.programmed = append(out.ready, written(p)), append(out.inForce, p.Programmed), p.Programmed
 	}
 	if n.cfg.DNS.Enabled {
 		check, answered, err := n.startDNS(ctx, group, rules)

@@ -25,8 +25,17 @@ func newEvents(clientset kubernetes.Interface, node string) (e *events, stop fun
 
 // ServiceWarning says on a Service that something of it does not work.
 func (e *events) ServiceWarning(svc *model.Service, reason, message string) {
-	e.Event(&corev1.ObjectReference{
+	e.Event(referenceTo(svc), corev1.EventTypeWarning, reason, message)
+}
+
+// ServiceNormal says on a Service what has been done for it.
+func (e *events) ServiceNormal(svc *model.Service, reason, message string) {
+	e.Event(referenceTo(svc), corev1.EventTypeNormal, reason, message)
+}
+
+func referenceTo(svc *model.Service) *corev1.ObjectReference {
+	return &corev1.ObjectReference{
 		APIVersion: "v1", Kind: "Service",
 		Namespace: svc.Namespace, Name: svc.Name.Name, UID: types.UID(svc.UID),
-	}, corev1.EventTypeWarning, reason, message)
+	}
 }

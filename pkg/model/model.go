@@ -79,6 +79,7 @@ type Node struct {
 	// Empty where the cluster does not allocate them.
 	PodCIDRs []netip.Prefix
 	Zone     string
+	Labels   map[string]string
 	// Leaving is true for a node that is being deleted, or that cluster-autoscaler
 	// is about to remove: load balancers should not send to it (KEP-3836).
 	Leaving bool
@@ -103,6 +104,9 @@ type Service struct {
 	// outside, each once. A load balancer that ends connections itself has none
 	// here (KEP-1860).
 	ExternalIPs, LoadBalancerIPs []netip.Addr
+	// Announced says that the LoadBalancerIPs are from Signpost, so that it is for the
+	// nodes to answer for them.
+	Announced bool
 	// SourceRanges say who may use the LoadBalancerIPs, sorted, each once. If there
 	// is none of a family, everybody may.
 	SourceRanges []netip.Prefix

@@ -99,6 +99,8 @@ func TestEveryFaultIsNamedWithItsPath(t *testing.T) {
 		{"load balancer", header + "controllers: {loadBalancer: {class: x}}", `unknown field "controllers.loadBalancer.class"`},
 		{"node failure", header + "controllers: {nodeFailure: slow}", `controllers.nodeFailure: "slow"`},
 		{"node failure on", header + "controllers: {nodeFailure: true}", "controllers.nodeFailure"},
+		{"announce", header + "announce: {port: 65536}", "announce.port: 65536 is not between"},
+		{"announce at the port of peers", header + "announce: {port: 10263}", "announce.port: 10263 is that of peers"},
 		{"peers", header + "peers: {port: 0}", "peers.port: 0"},
 		{"backend", header + "proxy: {backend: ebpf}", `proxy.backend: "ebpf"`},
 		{"bit", header + "proxy: {masqueradeBit: 32}", "proxy.masqueradeBit: 32"},

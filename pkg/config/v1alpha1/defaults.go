@@ -60,9 +60,10 @@ func Default() *SignpostConfiguration {
 			NearFirst:   false,
 			QueryLog:    false,
 		},
-		Peers:   Peers{Enabled: true, Port: 10263},
-		Health:  Health{BindAddress: "0.0.0.0:10256"},
-		Metrics: Metrics{BindAddress: "127.0.0.1:10249"},
+		Peers:    Peers{Enabled: true, Port: 10263},
+		Announce: Announce{Enabled: true, Port: 10264},
+		Health:   Health{BindAddress: "0.0.0.0:10256"},
+		Metrics:  Metrics{BindAddress: "127.0.0.1:10249"},
 	}
 }
 

@@ -26,6 +26,7 @@ type SignpostConfiguration struct {
 	Proxy            Proxy            `json:"proxy"`
 	DNS              DNS              `json:"dns"`
 	Peers            Peers            `json:"peers"`
+	Announce         Announce         `json:"announce"`
 	Health           Health           `json:"health"`
 	Metrics          Metrics          `json:"metrics"`
 }
@@ -319,6 +320,18 @@ type Peers struct {
 	Enabled bool `json:"enabled"`
 	// Port is the UDP port on the nodes' own addresses, 1 to 65535, the same on
 	// all nodes.
+	Port int `json:"port"`
+}
+
+// Announce configures how load balancer addresses from LoadBalancerPools are
+// announced to the nodes' network, by ARP and NDP. It needs DNS, by which the nodes
+// find each other. Without such addresses it does nothing.
+type Announce struct {
+	// Enabled false makes this node answer for no address, and have no vote on which
+	// one does.
+	Enabled bool `json:"enabled"`
+	// Port is the UDP port on the nodes' own addresses, 1 to 65535, the same on
+	// all nodes, and not that of Peers.
 	Port int `json:"port"`
 }
 

@@ -33,6 +33,10 @@ func (c *SignpostConfiguration) Validate() []error {
 	v.proxy(&c.Proxy)
 	v.dns(&c.DNS)
 	v.between("peers.port", c.Peers.Port, 1, 65535)
+	v.between("announce.port", c.Announce.Port, 1, 65535)
+	if c.Announce.Enabled && c.Peers.Enabled && c.Announce.Port == c.Peers.Port {
+		v.add("announce.port", "%d is that of peers, too", c.Announce.Port)
+	}
 	v.hostPort("health.bindAddress", c.Health.BindAddress)
 	if c.Metrics.BindAddress != "" {
 		v.hostPort("metrics.bindAddress", c.Metrics.BindAddress)

@@ -125,7 +125,7 @@ func Node(node *corev1.Node, name string) model.Node {
 	if node == nil {
 		return out
 	}
-	out.Zone = node.Labels[corev1.LabelTopologyZone]
+	out.Zone, out.Labels = node.Labels[corev1.LabelTopologyZone], node.Labels
 	for _, a := range node.Status.Addresses {
 		if a.Type != corev1.NodeInternalIP && a.Type != corev1.NodeExternalIP {
 			continue

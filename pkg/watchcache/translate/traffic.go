@@ -8,7 +8,10 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	netutils "k8s.io/utils/net"
+
+	"github.com/signpost-dev/signpost/pkg/api/v1alpha1"
 )
 
 // traffic translates what a Service says of packets beyond its cluster IPs.
@@ -72,6 +75,9 @@ func (t *translation) loadBalancer(svc *corev1.Service) {
 		return
 	}
 	t.out.LoadBalancerIPs, t.out.SourceRanges = addrs, withoutOpenFamilies(ranges)
+	t.out.Announced = svc.Spec.Type == corev1.ServiceTypeLoadBalancer && slices.ContainsFunc(svc.Status.Conditions, func(c metav1.Condition) bool {
+		return c.Type == v1alpha1.ConditionAddressAssigned && c.Status == metav1.ConditionTrue
+	})
 }
 
 // sourceRanges reads ranges as the API server lets them pass: with blanks around

@@ -11,7 +11,9 @@ import (
 	"github.com/google/go-cmp/cmp"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/signpost-dev/signpost/pkg/api/v1alpha1"
 	"github.com/signpost-dev/signpost/pkg/model"
 )
 
@@ -51,6 +53,14 @@ func TestTraffic(t *testing.T) {
 				corev1.LoadBalancerIngress{IP: "192.0.2.2", IPMode: new(corev1.LoadBalancerIPModeProxy)},
 				corev1.LoadBalancerIngress{IP: "192.0.2.3", IPMode: new(corev1.LoadBalancerIPModeVIP)}, corev1.LoadBalancerIngress{IP: "?"})
 		}, want: model.Service{LoadBalancerIPs: addrs("192.0.2.1", "192.0.2.3")}, problems: []string{`status.loadBalancer.ingress[4].ip: "?" is no IP address`}},
+		{name: "addresses from Signpost", svc: func(s *corev1.Service) {
+			ingress(s, corev1.LoadBalancerIngress{IP: "192.0.2.1"})
+			s.Status.Conditions = []metav1.Condition{{Type: "other", Status: "True"}, {Type: v1alpha1.ConditionAddressAssigned, Status: "True"}}
+		}, want: model.Service{LoadBalancerIPs: addrs("192.0.2.1"), Announced: true}},
+		{name: "addresses from somebody else", svc: func(s *corev1.Service) {
+			ingress(s, corev1.LoadBalancerIngress{IP: "192.0.2.1"})
+			s.Status.Conditions = []metav1.Condition{{Type: v1alpha1.ConditionAddressAssigned, Status: "False"}}
+		}, want: model.Service{LoadBalancerIPs: addrs("192.0.2.1")}},
 		{name: "source ranges", svc: func(s *corev1.Service) {
 			ingress(s, corev1.LoadBalancerIngress{IP: "192.0.2.1"})
 			s.Spec.LoadBalancerSourceRanges = []string{" 10.1.0.7/16 ", "010.001.0.0/16", "fd00::/8", "?"}

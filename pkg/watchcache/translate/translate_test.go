@@ -153,7 +153,7 @@ func TestNode(t *testing.T) {
 		}},
 	}
 	want := model.Node{
-		Name: "node1", Zone: "zone1",
+		Name: "node1", Zone: "zone1", Labels: map[string]string{"topology.kubernetes.io/zone": "zone1"},
 		Addrs:    []netip.Addr{netip.MustParseAddr("172.30.0.11"), netip.MustParseAddr("192.0.2.1")},
 		PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.244.1.0/24"), netip.MustParsePrefix("fd00::/64")},
 	}
