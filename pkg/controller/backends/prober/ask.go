@@ -40,6 +40,9 @@ func (p *Prober) check(ctx context.Context, t *check.Target) verdict.Finding {
 	case check.GRPC:
 		out = askGRPC(limited, t)
 	}
+	if out.State == verdict.Up && limited.Err() != nil {
+		out = down(verdict.TimedOut, 0) // an answer to the end of the connection, as it were
+	}
 	if ctx.Err() == nil {
 		p.metrics.took.WithLabelValues(string(t.Check.Kind)).Observe(time.Since(began).Seconds())
 		p.metrics.checks.WithLabelValues(string(t.Check.Kind), out.State.String()).Inc()
@@ -63,11 +66,6 @@ func askTCP(ctx context.Context, t *check.Target) verdict.Finding {
 	return up()
 }
 
-func dial(ctx context.Context, t *check.Target) (net.Conn, error) {
-	var d net.Dialer
-	return d.DialContext(ctx, "tcp", t.At.String())
-}
-
 // askHTTP: a status from 200 to 399 is good, as it is to kubelets. Redirections on
 // the same host are followed; one to elsewhere is an answer like others. A
 // certificate need not be good: there is nobody here to say which ones are.
@@ -78,8 +76,8 @@ func askHTTP(ctx context.Context, t *check.Target) verdict.Finding {
 	}
 	u.Scheme, u.Host = string(t.Check.Kind), hostOf(t)
 	transport := &http.Transport{
-		DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, t) },
-		TLSClientConfig:        &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12},
+		DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return dialHTTP(ctx, t) },
+		DialTLSContext:         func(ctx context.Context, _, _ string) (net.Conn, error) { return dialTLS(ctx, t, u.Hostname()) },
 		DisableKeepAlives:      true,
 		DisableCompression:     true,
 		MaxResponseHeaderBytes: mostBody,

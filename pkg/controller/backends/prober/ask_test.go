@@ -5,10 +5,12 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -33,7 +35,7 @@ func asker() *Prober {
 func ask(t *testing.T, c check.Check, at string) verdict.Finding {
 	t.Helper()
 	if c.Timeout == 0 {
-		c.Timeout = time.Second
+		c.Timeout = 10 * time.Second
 	}
 	began := time.Now()
 	got := asker().check(t.Context(), &check.Target{Check: c, At: netip.MustParseAddrPort(at)})
@@ -150,18 +152,23 @@ func TestHTTPWithOthers(t *testing.T) {
 	t.Cleanup(tls.Close)
 	plain := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(plain.Close)
+	early := func(c net.Conn) {
+		_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+		silent(c)
+	}
 	for name, test := range map[string]struct {
 		kind check.Kind
 		at   string
 		want verdict.Finding
 	}{
-		"nobody":               {check.HTTP, nobody(t), down(verdict.Refused, 0)},
-		"https with plain":     {check.HTTPS, plain.Listener.Addr().String(), down(verdict.Handshake, 0)},
-		"http with TLS":        {check.HTTP, tls.Listener.Addr().String(), down(verdict.HTTPStatus, 400)},
-		"who says nothing":     {check.HTTP, talk(t, silent), down(verdict.TimedOut, 0)},
-		"TLS, nothing is said": {check.HTTPS, talk(t, silent), down(verdict.TimedOut, 0)},
-		"who hangs up":         {check.HTTP, talk(t, func(net.Conn) {}), down(verdict.Closed, 0)},
-		"another protocol":     {check.HTTP, talk(t, func(c net.Conn) { _, _ = io.WriteString(c, "220 mail.example.com ESMTP\r\n"); silent(c) }), down(verdict.Malformed, 0)},
+		"who answers before it is asked": {check.HTTP, talk(t, early), up()},
+		"nobody":                         {check.HTTP, nobody(t), down(verdict.Refused, 0)},
+		"https with plain":               {check.HTTPS, plain.Listener.Addr().String(), down(verdict.Handshake, 0)},
+		"http with TLS":                  {check.HTTP, tls.Listener.Addr().String(), down(verdict.HTTPStatus, 400)},
+		"who says nothing":               {check.HTTP, talk(t, silent), down(verdict.TimedOut, 0)},
+		"TLS, nothing is said":           {check.HTTPS, talk(t, silent), down(verdict.TimedOut, 0)},
+		"who hangs up":                   {check.HTTP, talk(t, func(net.Conn) {}), down(verdict.Closed, 0)},
+		"another protocol":               {check.HTTP, talk(t, func(c net.Conn) { _, _ = io.WriteString(c, "220 mail.example.com ESMTP\r\n"); silent(c) }), down(verdict.Malformed, 0)},
 		"endless header": {check.HTTP, talk(t, func(c net.Conn) {
 			_, _ = io.WriteString(c, "HTTP/1.1 200 OK\r\nX: ")
 			for {
@@ -173,10 +180,32 @@ func TestHTTPWithOthers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if got := ask(t, check.Check{Kind: test.kind, Path: "/", Timeout: 300 * time.Millisecond}, test.at); got != test.want {
+			timeout := 3 * time.Second
+			if test.want == down(verdict.TimedOut, 0) {
+				timeout /= 10
+			}
+			if got := ask(t, check.Check{Kind: test.kind, Path: "/", Timeout: timeout}, test.at); got != test.want {
 				t.Errorf("%+v, want %+v", got, test.want)
 			}
 		})
+	}
+}
+
+// TestNothingIsLogged: net/http would log, whole, what a server says that was not
+// asked.
+func TestNothingIsLogged(t *testing.T) {
+	var said strings.Builder
+	log.SetOutput(&said)
+	t.Cleanup(func() { log.SetOutput(os.Stderr) })
+	at := talk(t, func(c net.Conn) {
+		_, _ = io.WriteString(c, "220 mail.example.com ESMTP\r\n")
+		silent(c)
+	})
+	for range 20 {
+		ask(t, check.Check{Kind: check.HTTP, Path: "/"}, at)
+	}
+	if said.Len() > 0 {
+		t.Error(said.String())
 	}
 }
 

@@ -36,7 +36,7 @@ func askGRPC(ctx context.Context, t *check.Target) verdict.Finding {
 	var protocols http.Protocols
 	protocols.SetUnencryptedHTTP2(true)
 	transport := &http.Transport{
-		DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, t) },
+		DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return dialHTTP(ctx, t) },
 		Protocols:              &protocols,
 		DisableCompression:     true,
 		MaxResponseHeaderBytes: mostBody,
