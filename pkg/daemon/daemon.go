@@ -73,7 +73,12 @@ func Run(ctx context.Context, cfg *v1alpha1.SignpostConfiguration, log *slog.Log
 	}
 	watermark := watermarkOf(watched, serves.inForce)
 	registry.MustRegister(watermarkGauge(watermark))
-	neighbours, err := startPeers(ctx, group, cfg, watched, watermark, log, registry)
+	checks, err := startProber(ctx, group, cfg, watched, log, registry)
+	if err != nil {
+		cancel()
+		return errors.Join(err, group.Wait())
+	}
+	neighbours, err := startPeers(ctx, group, cfg, watched, says{watermark, checks}, log, registry)
 	if err != nil {
 		cancel()
 		return errors.Join(err, group.Wait())
@@ -83,7 +88,7 @@ func Run(ctx context.Context, cfg *v1alpha1.SignpostConfiguration, log *slog.Log
 		return errors.Join(err, group.Wait())
 	}
 	if leads(cfg) {
-		l := &leader{cfg: cfg, conn: conn, shared: watched.Shared(), events: events, neighbours: neighbours, log: log, registerer: registry}
+		l := &leader{cfg: cfg, conn: conn, shared: watched.Shared(), events: events, neighbours: neighbours, watched: watched, checks: checks, log: log, registerer: registry}
 		l.peers = func() []string { return daemons(cfg, watched.Snapshot()) }
 		l.addresses = func() map[string]netip.Addr { return addresses(nameServerOf(cfg, watched.Snapshot())) }
 		group.Go(func() error { return l.run(ctx) })

@@ -12,12 +12,14 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 
 	"github.com/signpost-dev/signpost/pkg/config/v1alpha1"
+	"github.com/signpost-dev/signpost/pkg/controller/backends/prober"
 	"github.com/signpost-dev/signpost/pkg/controller/endpoints"
 	"github.com/signpost-dev/signpost/pkg/controller/loadbalancer"
 	"github.com/signpost-dev/signpost/pkg/controller/mirror"
 	"github.com/signpost-dev/signpost/pkg/controller/readiness"
 	"github.com/signpost-dev/signpost/pkg/controller/term"
 	"github.com/signpost-dev/signpost/pkg/peers"
+	"github.com/signpost-dev/signpost/pkg/watchcache"
 )
 
 // leader is what runs on one node at a time.
@@ -33,6 +35,10 @@ type leader struct {
 	peers func() []string
 	// addresses are those of the nodes that run Signpost, as far as they are known.
 	addresses func() map[string]netip.Addr
+	// watched is what knows the slices of each Service.
+	watched *watchcache.Cache
+	// checks is what checks backends on this node; nil: off.
+	checks *prober.Prober
 	// warm is the cache of a term to come, or nil. Only the goroutine that
 	// campaigns touches it.
 	warm *termCache
@@ -43,7 +49,7 @@ type leader struct {
 func leads(cfg *v1alpha1.SignpostConfiguration) bool {
 	c := &cfg.Controllers
 	return cfg.LeaderElection.LeaderElect &&
-		(c.Endpoints.Enabled || c.EndpointSlice.Enabled || c.EndpointSliceMirroring.Enabled || c.LoadBalancer.Enabled)
+		(c.Endpoints.Enabled || c.EndpointSlice.Enabled || c.EndpointSliceMirroring.Enabled || c.LoadBalancer.Enabled || c.ExternalBackends.Enabled)
 }
 
 // run campaigns, leads and campaigns again until ctx ends.
@@ -133,6 +139,13 @@ func (l *leader) controllers(termCache *termCache) ([]runner, error) {
 			return nil, err
 		}
 		out = append(out, controller.Run)
+	}
+	if l.checks != nil {
+		controllers, err := l.backends()
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, controllers...)
 	}
 	return out, nil
 }

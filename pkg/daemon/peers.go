@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/signpost-dev/signpost/pkg/config/v1alpha1"
+	"github.com/signpost-dev/signpost/pkg/controller/backends/prober"
 	"github.com/signpost-dev/signpost/pkg/controller/endpoints"
 	"github.com/signpost-dev/signpost/pkg/controller/nodes"
 	"github.com/signpost-dev/signpost/pkg/controller/nodes/evidence"
@@ -17,9 +18,15 @@ import (
 	"github.com/signpost-dev/signpost/pkg/watchcache"
 )
 
+// says is what this node says of itself and others to those who ask.
+type says struct {
+	programmed func() uint64
+	checks     *prober.Prober // nil: off
+}
+
 // startPeers starts to talk with the daemons of other nodes; it returns nil if
-// that is off. programmed is what this one says of itself.
-func startPeers(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.SignpostConfiguration, watched *watchcache.Cache, programmed func() uint64, log *slog.Logger, registry *prometheus.Registry) (*peers.Peers, error) {
+// that is off.
+func startPeers(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.SignpostConfiguration, watched *watchcache.Cache, says says, log *slog.Logger, registry *prometheus.Registry) (*peers.Peers, error) {
 	if !cfg.Peers.Enabled {
 		return nil, nil
 	}
@@ -34,7 +41,8 @@ func startPeers(ctx context.Context, group *errgroup.Group, cfg *v1alpha1.Signpo
 			return nil
 		},
 		Nodes:      roster.read,
-		Watermark:  programmed,
+		Watermark:  says.programmed,
+		Finding:    says.finding,
 		Registerer: registry,
 		Log:        log,
 	})

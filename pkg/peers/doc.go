@@ -1,8 +1,9 @@
 // Package peers is how the daemons of the nodes talk to each other, without the
 // API server: small datagrams between node addresses.
 //
-//	probe ──► answer   is the node there, and what does it have programmed
-//	ask   ──► opinion  what does the node hear of a third one
+//	probe   ──► answer   is the node there, and what does it have programmed
+//	ask     ──► opinion  what does the node hear of a third one
+//	inquiry ──► finding  what does the node find of a backend of a Service
 //
 // Each daemon probes a few others once a second, its next ones on a ring of all
 // nodes, and the leader probes all. So there are always some who can say of a

@@ -142,7 +142,7 @@ func (l *line) read(conn *net.UDPConn) {
 func (l *line) take(m message) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if w, ok := l.waiting[m.nonce]; ok && m.kind != kindProbe && m.kind != kindAsk {
+	if w, ok := l.waiting[m.nonce]; ok && m.kind != kindProbe && m.kind != kindAsk && m.kind != kindInquiry {
 		delete(l.waiting, m.nonce)
 		w <- m
 		l.life.sign()

@@ -110,7 +110,9 @@ func (ls *listeners) reply(b []byte) (message, bool) {
 		return message{kind: kindAnswer, nonce: m.nonce, watermark: ls.options.Watermark()}, true
 	case kindAsk:
 		return message{kind: kindOpinion, nonce: m.nonce, opinion: ls.opinion(m.subject)}, true
-	case kindAnswer, kindOpinion: // nobody has asked at this socket
+	case kindInquiry:
+		return message{kind: kindFinding, nonce: m.nonce, finding: ls.options.Finding(m.backend)}, true
+	case kindAnswer, kindOpinion, kindFinding: // nobody has asked at this socket
 	}
 	return message{}, false
 }

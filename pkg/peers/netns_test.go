@@ -61,6 +61,7 @@ func beNode(text string) error {
 		Listen:     func() []netip.Addr { return []netip.Addr{c.Addrs[c.Name]} },
 		Nodes:      func() *Roster { return roster },
 		Watermark:  func() uint64 { return 1 },
+		Finding:    func([16]byte) Finding { return Finding{} },
 		Registerer: prometheus.NewRegistry(), Log: slog.New(slog.NewTextHandler(os.Stderr, nil)),
 	})
 	if err != nil {

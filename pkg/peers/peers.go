@@ -48,7 +48,10 @@ type Options struct {
 	Nodes func() *Roster
 	// Watermark returns what the node has programmed, for Ask of others. It must be
 	// safe for concurrent use and not block.
-	Watermark  func() uint64
+	Watermark func() uint64
+	// Finding returns what the node finds of a backend of a Service, for Findings of
+	// others. It must be safe for concurrent use and not block.
+	Finding    func(backend [16]byte) Finding
 	Registerer prometheus.Registerer
 	Log        *slog.Logger
 }
@@ -75,8 +78,8 @@ type Peers struct {
 
 // New returns Peers for one Run.
 func New(o Options) (*Peers, error) {
-	if o.NodeName == "" || o.Port == 0 || o.Listen == nil || o.Nodes == nil || o.Watermark == nil || o.Registerer == nil || o.Log == nil {
-		return nil, errors.New("peers: NodeName, Port, Listen, Nodes, Watermark, Registerer and Log are needed")
+	if o.NodeName == "" || o.Port == 0 || o.Listen == nil || o.Nodes == nil || o.Watermark == nil || o.Finding == nil || o.Registerer == nil || o.Log == nil {
+		return nil, errors.New("peers: NodeName, Port, Listen, Nodes, Watermark, Finding, Registerer and Log are needed")
 	}
 	p := &Peers{
 		options: o, roster: &Roster{},
@@ -279,6 +282,23 @@ func (p *Peers) Ask(ctx context.Context, nodes map[string]netip.Addr) map[string
 	out := map[string]uint64{}
 	for name, m := range p.each(ctx, nodes, message{kind: kindProbe}, kindAnswer) {
 		out[name] = m.watermark
+	}
+	return out
+}
+
+// Finding is what a node finds of a backend of a Service. What its numbers mean is
+// for those who ask and answer to know; zeros are for what is not known.
+type Finding struct {
+	State, Cause uint8
+	Detail       uint16
+}
+
+// Findings asks nodes, by name and address, about a backend, and returns what those
+// that replied in time say: after a fifth of a second it waits no longer.
+func (p *Peers) Findings(ctx context.Context, nodes map[string]netip.Addr, backend [16]byte) map[string]Finding {
+	out := map[string]Finding{}
+	for name, m := range p.each(ctx, nodes, message{kind: kindInquiry, backend: backend}, kindFinding) {
+		out[name] = m.finding
 	}
 	return out
 }

@@ -59,6 +59,7 @@ func (w *town) start(name string) {
 		Listen:     func() []netip.Addr { return []netip.Addr{address, netip.MustParseAddr("192.0.2.1")} },
 		Nodes:      w.roster.Load,
 		Watermark:  func() uint64 { return uint64(name[1]) },
+		Finding:    func(backend [16]byte) Finding { return Finding{State: backend[0], Cause: name[1], Detail: 503} },
 		Registerer: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -129,6 +130,20 @@ func filled(names map[string]State, s State) map[string]State {
 		out[n] = s
 	}
 	return out
+}
+
+// TestFindings: each node that is there says what it finds of that backend.
+func TestFindings(t *testing.T) {
+	w := newTown(t, 3)
+	nodes := map[string]netip.Addr{"n0": w.people["n0"].address, "n2": w.people["n2"].address, "gone": netip.MustParseAddr("127.5.0.77"), "nowhere": {}}
+	var got map[string]Finding
+	w.eventually("they listen", func() bool {
+		got = w.people["n1"].Findings(t.Context(), nodes, [16]byte{2, 9})
+		return len(got) == 2
+	})
+	if want := map[string]Finding{"n0": {2, '0', 503}, "n2": {2, '2', 503}}; !cmp.Equal(want, got) {
+		t.Errorf("%v, want %v", got, want)
+	}
 }
 
 func TestAskForWatermarks(t *testing.T) {

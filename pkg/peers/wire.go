@@ -17,6 +17,7 @@ import (
 //	8  nonce
 //	16 probe, 0          answer, watermark and 0
 //	   ask, address      opinion, state and silence in ms and 0
+//	   inquiry, key      finding, state, cause, detail and 0
 const messageSize = 32
 
 const wireVersion = 1
@@ -30,6 +31,8 @@ const (
 	kindAnswer
 	kindAsk
 	kindOpinion
+	kindInquiry
+	kindFinding
 )
 
 func (k kind) String() string {
@@ -42,6 +45,10 @@ func (k kind) String() string {
 		return "ask"
 	case kindOpinion:
 		return "opinion"
+	case kindInquiry:
+		return "inquiry"
+	case kindFinding:
+		return "finding"
 	}
 	return fmt.Sprintf("kind %d", uint8(k))
 }
@@ -57,6 +64,10 @@ type message struct {
 	subject netip.Addr
 	// opinion is what an opinion says. It is cut to milliseconds on the wire.
 	opinion Opinion
+	// backend is what an inquiry is about.
+	backend [16]byte
+	// finding is what a finding says.
+	finding Finding
 }
 
 func (m message) encode() [messageSize]byte {
@@ -77,6 +88,11 @@ func (m message) encode() [messageSize]byte {
 		b[16] = byte(m.opinion.State)
 		ms := min(max(m.opinion.Silence.Milliseconds(), 0), math.MaxUint32)
 		binary.BigEndian.PutUint32(b[20:], uint32(ms))
+	case kindInquiry:
+		copy(b[16:], m.backend[:])
+	case kindFinding:
+		b[16], b[17] = m.finding.State, m.finding.Cause
+		binary.BigEndian.PutUint16(b[18:], m.finding.Detail)
 	}
 	return b
 }
@@ -105,6 +121,10 @@ func decode(b []byte) (message, error) {
 		if m.opinion.State > Silent {
 			return message{}, fmt.Errorf("state %d is unknown", b[16])
 		}
+	case kindInquiry:
+		m.backend = [16]byte(b[16:])
+	case kindFinding:
+		m.finding = Finding{State: b[16], Cause: b[17], Detail: binary.BigEndian.Uint16(b[18:])}
 	default:
 		return message{}, fmt.Errorf("kind %d is unknown", b[5])
 	}

@@ -22,6 +22,9 @@ func TestMessagesSurviveTheWire(t *testing.T) {
 		{kind: kindOpinion, nonce: 3},
 		{kind: kindOpinion, nonce: 3, opinion: Opinion{State: Alive}},
 		{kind: kindOpinion, nonce: 3, opinion: Opinion{State: Silent, Silence: 3217 * time.Millisecond}},
+		{kind: kindInquiry, nonce: 4, backend: [16]byte{1, 2, 3, 15: 255}},
+		{kind: kindFinding, nonce: 5},
+		{kind: kindFinding, nonce: 5, finding: Finding{State: 2, Cause: 5, Detail: 503}},
 	} {
 		b := m.encode()
 		got, err := decode(b[:])

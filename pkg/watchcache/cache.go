@@ -315,16 +315,26 @@ func (c *Cache) service(ctx context.Context, name model.Name) (*model.Service, e
 		c.memo.Forget(name)
 		return nil, err
 	}
+	endpointSlices, err := c.SlicesOf(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return c.memo.Service(svc, endpointSlices), nil
+}
+
+// SlicesOf returns the EndpointSlices that bear the name of a Service, which must not
+// be changed. It is safe for concurrent use, while the Cache runs.
+func (c *Cache) SlicesOf(ctx context.Context, name model.Name) ([]*discoveryv1.EndpointSlice, error) {
 	var list discoveryv1.EndpointSliceList
-	err = c.shared.List(ctx, &list, client.InNamespace(name.Namespace), client.MatchingFields{ownerIndex: name.Name}, client.UnsafeDisableDeepCopy)
+	err := c.shared.List(ctx, &list, client.InNamespace(name.Namespace), client.MatchingFields{ownerIndex: name.Name}, client.UnsafeDisableDeepCopy)
 	if err != nil {
 		return nil, fmt.Errorf("reading the EndpointSlices of %s: %w", name, err)
 	}
-	endpointSlices := make([]*discoveryv1.EndpointSlice, len(list.Items))
+	out := make([]*discoveryv1.EndpointSlice, len(list.Items))
 	for i := range list.Items {
-		endpointSlices[i] = &list.Items[i]
+		out[i] = &list.Items[i]
 	}
-	return c.memo.Service(svc, endpointSlices), nil
+	return out, nil
 }
 
 func (c *Cache) get(ctx context.Context, key client.ObjectKey, into client.Object) (found bool, err error) {

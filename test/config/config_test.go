@@ -15,6 +15,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/signpost-dev/signpost/pkg/config/v1alpha1"
+	"github.com/signpost-dev/signpost/pkg/controller/backends/check"
 	"github.com/signpost-dev/signpost/pkg/controller/readiness/verdict"
 )
 
@@ -236,8 +237,22 @@ func TestDaemonSetIsConfined(t *testing.T) {
 func TestSamplesFitTogether(t *testing.T) {
 	objects := manifests(t, samplesDir)
 	services := all[*corev1.Service](objects)
-	if len(services) != 5 {
-		t.Errorf("%d Services, want a plain one, a headless one, a NodePort one, a load balancer, and one of pods that wait", len(services))
+	if len(services) != 7 {
+		t.Errorf("%d Services, want a plain one, a headless one, a NodePort one, a load balancer, one of pods that wait, and two of external backends", len(services))
+	}
+	external := 0
+	services = slices.DeleteFunc(services, func(s *corev1.Service) bool {
+		if len(s.Spec.Selector) > 0 {
+			return false
+		}
+		external++
+		if request, ok := check.Read(s); !ok || len(request.Problems) > 0 || request.Check == nil {
+			t.Errorf("Service %s: %+v", s.Name, request)
+		}
+		return true
+	})
+	if external != 2 {
+		t.Errorf("%d Services have external backends, want two", external)
 	}
 	gated := 0
 	for _, s := range services {

@@ -97,6 +97,7 @@ func TestEveryFaultIsNamedWithItsPath(t *testing.T) {
 		{"gate number", header + "controllers: {readiness: {gate: {nodes: 0}}}", "controllers.readiness.gate.nodes: 0"},
 		{"gate timeout", header + "controllers: {readiness: {gate: {timeout: 0s}}}", "controllers.readiness.gate.timeout: 0s"},
 		{"load balancer", header + "controllers: {loadBalancer: {class: x}}", `unknown field "controllers.loadBalancer.class"`},
+		{"external backends", header + "controllers: {externalBackends: {interval: 1s}}", `unknown field "controllers.externalBackends.interval"`},
 		{"node failure", header + "controllers: {nodeFailure: slow}", `controllers.nodeFailure: "slow"`},
 		{"node failure on", header + "controllers: {nodeFailure: true}", "controllers.nodeFailure"},
 		{"announce", header + "announce: {port: 65536}", "announce.port: 65536 is not between"},

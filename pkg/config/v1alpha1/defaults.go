@@ -27,6 +27,7 @@ func Default() *SignpostConfiguration {
 			EndpointSlice:          EndpointSliceController{Enabled: true, MaxEndpointsPerSlice: 100},
 			EndpointSliceMirroring: EndpointSliceMirroringController{Enabled: true, MaxEndpointsPerSubset: 1000},
 			LoadBalancer:           LoadBalancerController{Enabled: true, Default: true},
+			ExternalBackends:       ExternalBackendsController{Enabled: true},
 			Readiness: ReadinessController{
 				Enabled: true, ServiceConditions: true,
 				Gate: ReadinessGate{Enabled: true, Nodes: intstr.FromString("100%"), Timeout: seconds(30)},

@@ -72,6 +72,7 @@ type Controllers struct {
 	EndpointSlice          EndpointSliceController          `json:"endpointSlice"`
 	EndpointSliceMirroring EndpointSliceMirroringController `json:"endpointSliceMirroring"`
 	LoadBalancer           LoadBalancerController           `json:"loadBalancer"`
+	ExternalBackends       ExternalBackendsController       `json:"externalBackends"`
 	Readiness              ReadinessController              `json:"readiness"`
 	// NodeFailure says when the endpoints of a node that is dead are taken out.
 	NodeFailure NodeFailure `json:"nodeFailure"`
@@ -150,6 +151,14 @@ type LoadBalancerController struct {
 	// the controllers of a cloud. Services of the class signpost.dev/l2 are taken
 	// always, those of other classes never.
 	Default bool `json:"default"`
+}
+
+// ExternalBackendsController configures the controller that checks the backends of
+// Services without selector, and resolves their names, as annotations of the Service
+// ask for. It is the same on all nodes, as they check for each other. What it has
+// published stays when it is turned off, so take the annotations away before.
+type ExternalBackendsController struct {
+	Enabled bool `json:"enabled"`
 }
 
 // ReadinessController configures what is said of Services without endpoints, and

@@ -20,8 +20,9 @@ import (
 // (KEP-2447 and kube-proxy's --service-proxy-name).
 const labelProxyName = "service.kubernetes.io/service-proxy-name"
 
-// Service translates svc and the EndpointSlices that belong to it. The order of
-// slices does not matter. Neither svc nor slices are changed or kept.
+// Service translates svc and the EndpointSlices that belong to it, as far as they
+// count. The order of slices does not matter. Neither svc nor slices are changed or
+// kept.
 func Service(svc *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice) *model.Service {
 	return assemble(svc, endpointSlices, partOf)
 }
@@ -39,7 +40,7 @@ func assemble(svc *corev1.Service, endpointSlices []*discoveryv1.EndpointSlice, 
 	t.clusterIPs(svc)
 	t.ports(svc)
 	t.traffic(svc)
-	for _, slice := range sortedByName(endpointSlices) {
+	for _, slice := range sortedByName(counting(svc, endpointSlices)) {
 		p := partOf(slice)
 		t.out.Groups = append(t.out.Groups, p.groups...)
 		t.out.Problems = append(t.out.Problems, p.problems...)
