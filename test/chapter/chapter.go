@@ -42,6 +42,9 @@ func Steps() []Step {
 		{"readiness", "A pod that is not ready gets nothing", readiness},
 		{"nodeport", "From outside, over both nodes", nodePort},
 		{"kubernetes", "The API server is a Service too", kubernetesService},
+		{"pending", "A load balancer, and why it is pending", pending},
+		{"pool", "A pool gives it an address", pool},
+		{"internal", "A load balancer for inside only", internal},
 		{"clusterip", "An address of one's own choice, for good", chosenIP},
 		{"delete", "Without the Service, no name and no address", deleteService},
 	}

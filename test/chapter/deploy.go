@@ -34,7 +34,10 @@ const readinessPatch = `{"spec":{"template":{"spec":{"containers":[{"name":"kuar
 
 // prepare leaves a client pod, and nothing of an earlier walk.
 func prepare(ctx context.Context, w *walk) (string, error) {
-	if _, err := w.Kubectl(ctx, "delete", "--ignore-not-found", "--wait=false", "service/"+name, "service/"+fixedName, "deployment/"+name); err != nil {
+	if _, err := w.Kubectl(ctx, "delete", "--ignore-not-found", "--wait=false", "service/"+name, "service/"+fixedName, "service/"+internalName, "deployment/"+name); err != nil {
+		return "", err
+	}
+	if err := w.noPools(ctx); err != nil {
 		return "", err
 	}
 	// Pods that are about to end would be counted, and a Service's old name be

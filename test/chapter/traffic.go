@@ -182,5 +182,8 @@ func deleteService(ctx context.Context, w *walk) (string, error) {
 	if _, err := w.Kubectl(ctx, "delete", "deployment", name, "--wait=false"); err != nil {
 		return "", err
 	}
+	if err := w.noPools(ctx); err != nil {
+		return "", err
+	}
 	return "NXDOMAIN, and connection refused", nil
 }

@@ -34,6 +34,8 @@ type Host struct {
 	listener net.Listener
 	program  *exec.Cmd
 	log      string
+	// beside are other programs, that run until Stop.
+	beside []*exec.Cmd
 }
 
 // New makes a host with files in dir, which has to exist. Call Stop.
@@ -95,19 +97,33 @@ func (h *Host) forward(target string) {
 // Start starts a program on the node, with env in addition to this process's
 // environment. There can be one at a time.
 func (h *Host) Start(ctx context.Context, env []string, program string, args ...string) error {
-	log, err := os.Create(h.log)
+	cmd, err := h.spawn(ctx, h.log, env, program, args)
+	if err == nil {
+		h.program = cmd
+	}
+	return err
+}
+
+// StartBeside starts another program on the node, which ends with the host. What it
+// prints is in a file of its name.
+func (h *Host) StartBeside(ctx context.Context, program string, args ...string) error {
+	cmd, err := h.spawn(ctx, filepath.Join(h.Dir, filepath.Base(program)+".log"), nil, program, args)
+	if err == nil {
+		h.beside = append(h.beside, cmd)
+	}
+	return err
+}
+
+func (h *Host) spawn(ctx context.Context, to string, env []string, program string, args []string) (*exec.Cmd, error) {
+	log, err := os.Create(to)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer log.Close()
 	cmd := exec.CommandContext(ctx, program, args...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.Env = append(os.Environ(), env...)
-	if err := h.Node.DoAlone(cmd.Start); err != nil {
-		return err
-	}
-	h.program = cmd
-	return nil
+	return cmd, h.Node.DoAlone(cmd.Start)
 }
 
 // StartSignpost starts the daemon, with the lines of config in addition to its
@@ -179,6 +195,10 @@ func (h *Host) End() error {
 // Stop ends the program and removes everything.
 func (h *Host) Stop() error {
 	errs := []error{h.End()}
+	for _, cmd := range h.beside {
+		errs = append(errs, cmd.Process.Kill())
+		_ = cmd.Wait() // killed
+	}
 	if h.listener != nil {
 		errs = append(errs, h.listener.Close())
 	}

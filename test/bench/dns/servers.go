@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/signpost-dev/signpost/test/apiserver"
 	"github.com/signpost-dev/signpost/test/host"
 )
 
@@ -27,60 +26,31 @@ type contender struct {
 	underLoad, following bool
 }
 
-// corefile is kubeadm's, with a kubeconfig, and with an upstream server and a cache that may differ.
-const corefile = `.:53 {
-    errors
-    health {
-       lameduck 5s
-    }
-    ready
-    kubernetes cluster.local in-addr.arpa ip6.arpa {
-       kubeconfig %s
-       pods insecure
-       fallthrough in-addr.arpa ip6.arpa
-       ttl 30
-    }
-    prometheus :9153
-    forward . ` + upstream + ` {
-       max_concurrent 1000
-    }
-    %s
-    loop
-    reload
-    loadbalance
-}
-`
-
 func contenders(ctx context.Context, dir string) ([]contender, error) {
 	binary := filepath.Join(dir, "signpost")
 	build := exec.CommandContext(ctx, "go", "build", "-o", binary, "github.com/signpost-dev/signpost/cmd/signpost")
 	if out, err := build.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("build Signpost: %w\n%s", err, out)
 	}
-	coreDNS, err := apiserver.CoreDNS()
-	if err != nil {
-		return nil, err
-	}
 	service := netip.AddrPortFrom(netip.MustParseAddr(dnsAddr), 53)
 	node := netip.MustParseAddrPort("192.168.1.10:53")
 	theirs := func(name, cache string) contender {
 		return contender{name: name, underLoad: true, at: node, start: func(ctx context.Context, h *host.Host, _ *world) error {
-			file := filepath.Join(h.Dir, "Corefile")
-			if err := os.WriteFile(file, fmt.Appendf(nil, corefile, h.Kubeconfig, cache), 0o600); err != nil {
+			program, args, err := h.CoreDNS(upstream, cache)
+			if err != nil {
 				return err
 			}
-			return h.Start(ctx, nil, coreDNS, "-conf", file)
+			return h.Start(ctx, nil, program, args...)
 		}}
 	}
-	// kubeadm's since 1.30; what comes from the API is not cached then.
-	uncached := theirs("CoreDNS, its cache for other names only", "cache 30 {\n disable success cluster.local\n disable denial cluster.local\n }")
+	uncached := theirs("CoreDNS, its cache for other names only", host.CacheOthers)
 	uncached.underLoad, uncached.following = false, true
 	out := []contender{
 		{name: "Signpost", underLoad: true, following: true, at: service, start: func(ctx context.Context, h *host.Host, _ *world) error {
 			// What has nothing to do with names is off.
 			return h.StartSignpost(ctx, binary, "proxy: {enabled: false}\ndns: {upstreams: [\""+upstream+"\"]}\n")
 		}},
-		theirs("CoreDNS", "cache 30"),
+		theirs("CoreDNS", host.CacheAll),
 		uncached,
 		theirs("CoreDNS, NodeLocal's cache", "cache {\n success 9984 30\n denial 9984 5\n }"),
 	}
