@@ -151,7 +151,7 @@ func TestSocketThatBreaksIsReplaced(t *testing.T) {
 	if len(s.Serving()) != 1 {
 		t.Errorf("serves %v after the pause", s.Serving())
 	}
-	if err := b.close(); err != nil {
+	if err := b.close(func() {}); err != nil {
 		t.Error(err)
 	}
 }

@@ -70,6 +70,13 @@ func (w *waiters) add(client netip.Addr) bool {
 	return true
 }
 
+// busy reports whether there are any.
+func (w *waiters) busy() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.all > 0
+}
+
 func (w *waiters) remove(client netip.Addr) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -2,6 +2,7 @@ package dns
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -29,18 +30,20 @@ type listener struct {
 }
 
 // listen binds all sockets of addr, or none. If its port is 0 the kernel chooses
-// one, the same for all of them.
-func listen(ctx context.Context, addr netip.AddrPort) (*listener, error) {
+// one, the same for all of them. If early is true the node need not have the address yet.
+func listen(ctx context.Context, addr netip.AddrPort, early bool) (*listener, error) {
 	l := &listener{addr: addr}
-	if err := l.bind(ctx); err != nil {
+	if err := l.bind(ctx, early); err != nil {
 		l.close()
 		return nil, err
 	}
 	return l, nil
 }
 
-func (l *listener) bind(ctx context.Context) error {
-	config := net.ListenConfig{Control: reusePort}
+func (l *listener) bind(ctx context.Context, early bool) error {
+	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
+		return onSocket(c, func(fd int) error { return l.prepare(fd, early) })
+	}}
 	stream, err := config.Listen(ctx, "tcp", l.addr.String())
 	if err != nil {
 		return err
@@ -61,13 +64,41 @@ func (l *listener) bind(ctx context.Context) error {
 	return nil
 }
 
-// reusePort lets several sockets have the same address, of this process or of
+// prepare lets several sockets have the same address, of this process or of
 // the next one, which is then there before this one is gone.
-func reusePort(_, _ string, c syscall.RawConn) error {
+func (l *listener) prepare(fd int, early bool) error {
+	err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
+	if err != nil || !early {
+		return err
+	}
+	if l.addr.Addr().Is4() {
+		return unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_FREEBIND, 1)
+	}
+	return unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_FREEBIND, 1)
+}
+
+// outlive lets the UDP sockets send from their address when the node does not have it
+// any more.
+func (l *listener) outlive() error {
+	var errs []error
+	for _, conn := range l.udp {
+		raw, err := conn.SyscallConn()
+		if err == nil {
+			err = onSocket(raw, func(fd int) error {
+				if l.addr.Addr().Is4() {
+					return unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_TRANSPARENT, 1)
+				}
+				return unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_TRANSPARENT, 1)
+			})
+		}
+		errs = append(errs, err)
+	}
+	return errors.Join(errs...)
+}
+
+func onSocket(c syscall.RawConn, f func(fd int) error) error {
 	var err error
-	if controlErr := c.Control(func(fd uintptr) {
-		err = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
-	}); controlErr != nil {
+	if controlErr := c.Control(func(fd uintptr) { err = f(int(fd)) }); controlErr != nil {
 		return controlErr
 	}
 	return err

@@ -163,19 +163,23 @@ func New(o Options) (*Server, error) {
 	return s, nil
 }
 
-// Run answers until ctx ends. Then all sockets are closed and the addresses that
-// were put onto the node are gone; that one of them is not is the only error that
-// it returns. It may be called once.
+// Run answers until ctx ends. Then the addresses that were put onto the node go,
+// what had come before is answered, and all sockets are closed, within a second or
+// so. That an address is not gone is the only error that it returns. It may be called
+// once.
 //
 // Before the first Snapshot it answers SERVFAIL for the names of the cluster,
 // and is not to be found at the cluster IPs, so that others answer there.
 func (s *Server) Run(ctx context.Context) error {
 	s.waiters = newWaiters(s.limits.waiting, s.metrics.waiting, s.guard)
 	s.conns = connCounter{max: s.limits.tcpConns, maxPerClient: s.limits.tcpConnsPerClient, byClient: map[netip.Addr]int{}}
+	// What has been asked when ctx ends is answered yet.
+	serving, end := context.WithCancel(context.WithoutCancel(ctx))
 	var forwarding sync.WaitGroup
-	forwarding.Go(func() { _ = s.forwarder.Run(ctx) }) // it returns nil when ctx ends
+	forwarding.Go(func() { _ = s.forwarder.Run(serving) }) // it returns nil when serving ends
 	defer forwarding.Wait()
 	defer s.waiters.wg.Wait()
+	defer end()
 	b := newBindings(s)
 	changes := s.opts.Snapshots.Subscribe()
 	var progress, pods <-chan struct{}
@@ -187,10 +191,10 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	for {
 		again := s.publish(time.Now())
-		retry := time.NewTimer(min(again, b.reconcile(ctx, time.Now())))
+		retry := time.NewTimer(min(again, b.reconcile(serving, time.Now())))
 		select {
 		case <-ctx.Done():
-			return b.close()
+			return b.close(end)
 		case <-changes:
 		case <-progress:
 		case <-pods:
