@@ -48,7 +48,7 @@ func readLinks() ([]link, error) {
 	for _, l := range all {
 		a := l.Attrs()
 		const need, mustNot = unix.IFF_UP | unix.IFF_RUNNING | unix.IFF_BROADCAST, unix.IFF_LOOPBACK | unix.IFF_NOARP
-		if a.RawFlags&need == need && a.RawFlags&mustNot == 0 && len(a.HardwareAddr) == len(frame.MAC{}) && a.MasterIndex == 0 {
+		if a.RawFlags&need == need && a.RawFlags&mustNot == 0 && len(a.HardwareAddr) == len(frame.MAC{}) {
 			out = append(out, link{index: a.Index, name: a.Name, mac: frame.MAC(a.HardwareAddr)})
 		}
 	}
