@@ -183,6 +183,41 @@ func TestStranger(t *testing.T) {
 	})
 }
 
+// TestAddressOfANode: what a node has as an address of its own nobody announces, nor
+// does that node.
+func TestAddressOfANode(t *testing.T) {
+	w := newTown(t, 4)
+	for _, a := range w.Addresses[:2] {
+		if _, err := w.Segment.Host("b").Command(t.Context(), "", "ip", "addr", "add", netip.PrefixFrom(a, a.BitLen()).String(), "dev", "eth0", "nodad"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.start("a", "b", "c")
+	w.within("a and c say so", func() bool {
+		for _, name := range []string{"a", "c"} {
+			conflicts := 0
+			for _, s := range w.Processes[name].Said() {
+				if s.Conflict != "" {
+					conflicts++
+				}
+			}
+			if conflicts != 2 {
+				return false
+			}
+		}
+		return true
+	})
+	w.within("all have an owner", func() bool { return w.Owned() && w.Owner(w.Addresses[0]) == "b" && w.Owner(w.Addresses[1]) == "b" })
+	w.stays(2*time.Second, "b has its own")
+	for name, p := range w.Processes {
+		for _, s := range p.Said() {
+			if s.Conflict == "" && (s.Address == w.Addresses[0] || s.Address == w.Addresses[1]) {
+				t.Errorf("%s has announced %v", name, s.Address)
+			}
+		}
+	}
+}
+
 // TestAddressesComeAndGo: one that is not to be announced any more is not answered
 // for, at once; one that is new is.
 func TestAddressesComeAndGo(t *testing.T) {

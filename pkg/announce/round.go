@@ -3,6 +3,7 @@ package announce
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -62,13 +63,14 @@ func (a *Announcer) lookAtLinks(now time.Time) bool {
 		return false
 	}
 	a.linksAt = now
-	links, err := readLinks()
+	links, mine, err := readLinks()
 	a.tell("read the interfaces of this node", err)
 	if err != nil {
 		return false
 	}
 	same := slices.EqualFunc(a.links, links, func(a, b link) bool { return a.equal(&b) })
-	a.links = links
+	same = same && maps.Equal(a.mine, mine)
+	a.links, a.mine = links, mine
 	return !same || a.unopened
 }
 
@@ -77,6 +79,9 @@ func (a *Announcer) lookAtLinks(now time.Time) bool {
 func (a *Announcer) follow(now time.Time, wishes *Wishes) {
 	placed, wanted := map[netip.Addr][]int{}, map[int]bool{}
 	for address, wish := range wishes.Addresses {
+		if placed[address] = nil; a.mine[address] {
+			continue // the kernel answers for it already, whatever is decided here
+		}
 		placed[address] = at(a.links, address, wish.Interfaces, wishes.Own)
 		for _, index := range placed[address] {
 			wanted[index] = true
@@ -178,12 +183,12 @@ func (a *Announcer) act(now time.Time) time.Duration {
 func (a *Announcer) ask(now time.Time) (say sayings, conflicts map[netip.Addr]string) {
 	conflicts = map[netip.Addr]string{}
 	for address, p := range a.places {
-		n := p.ask(now, a.strange)
+		n := p.ask(now)
 		if n.probe {
 			say.probes = append(say.probes, address)
 		}
 		if n.conflict {
-			conflicts[address] = p.conflict(address)
+			conflicts[address] = p.conflict(address, a.strange(p.stranger))
 		}
 		a.stale = a.stale || n.freed
 	}
