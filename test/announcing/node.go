@@ -194,7 +194,7 @@ func (p *Process) Stop() { p.end(syscall.SIGTERM) }
 
 func (p *Process) end(s syscall.Signal) {
 	_ = p.cmd.Process.Signal(syscall.SIGCONT) // lest it never hears of the other one
-	_ = p.cmd.Process.Signal(s) // it may have ended already
+	_ = p.cmd.Process.Signal(s)               // it may have ended already
 	p.reader.Wait()
 	_ = p.cmd.Wait()
 }
