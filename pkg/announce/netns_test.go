@@ -59,6 +59,16 @@ func (w *town) within(what string, ok func() bool) {
 	}
 }
 
+// owners waits until each address has an owner, and returns them.
+func (w *town) owners() (owners map[netip.Addr]string) {
+	w.Helper()
+	w.within("all have an owner", func() bool {
+		owners = w.Owners()
+		return announcing.Owned(owners)
+	})
+	return owners
+}
+
 // stays holds that for a while nobody else answers for an address than did last, and
 // that somebody does in the end.
 func (w *town) stays(d time.Duration, what string) {
@@ -70,7 +80,7 @@ func (w *town) stays(d time.Duration, what string) {
 			w.Errorf("%s, but %v went from %s to %s", what, a, w.Name(m.From), w.Name(m.To))
 		}
 	}
-	w.within("all have an owner", func() bool { return w.Owned() })
+	w.owners()
 }
 
 // never holds that in the record no two nodes had an address at a time.
@@ -92,22 +102,22 @@ func (w *town) never() {
 func TestEachAddressIsAnsweredByOne(t *testing.T) {
 	w := newTown(t, 12)
 	w.start("a", "b", "c")
-	w.within("all have an owner", func() bool { return w.Owned() })
+	w.owners()
 	w.stays(2*time.Second, "nothing happens")
-	owners := w.Owners()
+	owners := w.owners()
 	if names := slices.Sorted(maps.Values(owners)); len(slices.Compact(names)) < 2 {
 		t.Errorf("all are with one node: %v", owners)
 	}
 	for _, fault := range announcing.Faults() {
 		t.Run(string(fault), func(t *testing.T) {
 			w := &town{t, w.Rig}
-			before := w.Owners()
+			before := w.owners()
 			victim := before[w.Addresses[0]]
 			w.Witness.Forget()
 			if err := w.Do(t.Context(), fault, victim); err != nil {
 				t.Fatal(err)
 			}
-			w.within("others answer", func() bool { return w.Owned(victim) })
+			w.within("others answer", func() bool { return announcing.Owned(w.Owners(), victim) })
 			time.Sleep(2 * time.Second)
 			w.never()
 			for a, owner := range before {
@@ -167,7 +177,7 @@ func TestStranger(t *testing.T) {
 	w.stays(2*time.Second, "no node answers for the stranger's")
 	addr("del")
 	w.within("all are announced", func() bool {
-		return w.Owned() && len(w.Owner(w.Addresses[0])) == 1 && len(w.Owner(w.Addresses[1])) == 1
+		return announcing.Owned(w.Owners()) && len(w.Owner(w.Addresses[0])) == 1 && len(w.Owner(w.Addresses[1])) == 1
 	})
 
 	t.Log("a stranger that comes later is contradicted")
@@ -207,7 +217,7 @@ func TestAddressOfANode(t *testing.T) {
 		}
 		return true
 	})
-	w.within("all have an owner", func() bool { return w.Owned() && w.Owner(w.Addresses[0]) == "b" && w.Owner(w.Addresses[1]) == "b" })
+	w.within("all have an owner", func() bool { return announcing.Owned(w.Owners()) && w.Owner(w.Addresses[0]) == "b" && w.Owner(w.Addresses[1]) == "b" })
 	w.stays(2*time.Second, "b has its own")
 	for name, p := range w.Processes {
 		for _, s := range p.Said() {
@@ -223,7 +233,7 @@ func TestAddressOfANode(t *testing.T) {
 func TestAddressesComeAndGo(t *testing.T) {
 	w := newTown(t, 6)
 	w.start("a", "b", "c")
-	w.within("all have an owner", func() bool { return w.Owned() })
+	w.owners()
 	for name, p := range w.Processes {
 		n := w.Node(name)
 		n.Addresses = n.Addresses[:3]
@@ -245,7 +255,7 @@ func TestAddressesComeAndGo(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	w.within("all have an owner", func() bool { return w.Owned() })
+	w.owners()
 	w.never()
 
 	t.Log("one node may not have them any more: those of it go to the others")
@@ -255,6 +265,6 @@ func TestAddressesComeAndGo(t *testing.T) {
 	if err := w.Processes["a"].Tell(n); err != nil {
 		t.Fatal(err)
 	}
-	w.within("b and c have all", func() bool { return w.Owned("a") })
+	w.within("b and c have all", func() bool { return announcing.Owned(w.Owners(), "a") })
 	w.never()
 }

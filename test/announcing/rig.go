@@ -136,9 +136,9 @@ func (r *Rig) Owners() map[netip.Addr]string {
 	return out
 }
 
-// Owned says whether somebody other than these answers for each address.
-func (r *Rig) Owned(but ...string) bool {
-	for _, owner := range r.Owners() {
+// Owned says whether each address has an owner, and none of these.
+func Owned(owners map[netip.Addr]string, but ...string) bool {
+	for _, owner := range owners {
 		if owner == "" || slices.Contains(but, owner) {
 			return false
 		}
