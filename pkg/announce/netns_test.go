@@ -217,7 +217,9 @@ func TestAddressOfANode(t *testing.T) {
 		}
 		return true
 	})
-	w.within("all have an owner", func() bool { return announcing.Owned(w.Owners()) && w.Owner(w.Addresses[0]) == "b" && w.Owner(w.Addresses[1]) == "b" })
+	w.within("all have an owner", func() bool {
+		return announcing.Owned(w.Owners()) && w.Owner(w.Addresses[0]) == "b" && w.Owner(w.Addresses[1]) == "b"
+	})
 	w.stays(2*time.Second, "b has its own")
 	for name, p := range w.Processes {
 		for _, s := range p.Said() {
