@@ -63,6 +63,11 @@ bench-dns: packages programs ## Measure the name server beside CoreDNS, and unbo
 bench-controllers: packages programs ## Measure the endpoint controllers beside kube-controller-manager's (about 15 minutes)
 	go run ./test/bench/controllers
 
+.PHONY: bench-announce
+bench-announce: packages ## Measure how load balancer addresses move when a node fails (about 30 minutes)
+	go run ./test/bench/announce
+	go run ./test/bench/announce -spread 1000
+
 ##@ Check
 
 .PHONY: test

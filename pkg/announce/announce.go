@@ -65,6 +65,8 @@ type Announcer struct {
 	wishes  *Wishes // as followed
 	links   []link
 	linksAt time.Time // when they were read
+	// mine are the addresses that this machine has itself.
+	mine map[netip.Addr]bool
 	// unopened: there are links whose sockets could not be opened.
 	unopened bool
 	post     *post // nil: none is open

@@ -48,15 +48,11 @@ func (a *Announcer) answers(p *port, address netip.Addr) bool {
 func (a *Announcer) heardOwner(p *port, address netip.Addr, mac frame.MAC) {
 	a.mu.Lock()
 	place := a.places[address]
-	if place == nil || a.node == nil || mac == (frame.MAC{}) || mac == p.link.mac || !slices.Contains(place.at, p.link.index) {
+	if place == nil || a.node == nil || mac == (frame.MAC{}) || slices.Contains(a.own(), mac) || !slices.Contains(place.at, p.link.index) {
 		a.mu.Unlock()
 		return
 	}
-	contradict := false
-	if a.strange(mac) {
-		contradict = place.heard(time.Now(), mac, p.link.name)
-	}
-	contradict = contradict && a.node.Holds(time.Now(), address)
+	contradict := place.heard(time.Now(), mac, p.link.name, a.strange(mac)) && a.node.Holds(time.Now(), address)
 	a.mu.Unlock()
 	if !contradict {
 		return

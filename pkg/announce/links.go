@@ -38,26 +38,28 @@ func (l *link) equal(o *link) bool {
 }
 
 // readLinks returns the links that are up, and on which one has to ask who has an
-// address, ordered by index.
-func readLinks() ([]link, error) {
+// address, ordered by index; and all addresses that this machine has itself.
+func readLinks() ([]link, map[netip.Addr]bool, error) {
 	all, err := netlink.LinkList()
 	if err != nil {
-		return nil, fmt.Errorf("list interfaces: %w", err)
+		return nil, nil, fmt.Errorf("list interfaces: %w", err)
 	}
 	var out []link
 	for _, l := range all {
 		a := l.Attrs()
 		const need, mustNot = unix.IFF_UP | unix.IFF_RUNNING | unix.IFF_BROADCAST, unix.IFF_LOOPBACK | unix.IFF_NOARP
-		if a.RawFlags&need == need && a.RawFlags&mustNot == 0 && len(a.HardwareAddr) == len(frame.MAC{}) && a.MasterIndex == 0 {
+		if a.RawFlags&need == need && a.RawFlags&mustNot == 0 && len(a.HardwareAddr) == len(frame.MAC{}) {
 			out = append(out, link{index: a.Index, name: a.Name, mac: frame.MAC(a.HardwareAddr)})
 		}
 	}
 	addresses, err := netlink.AddrList(nil, netlink.FAMILY_ALL)
 	if err != nil {
-		return nil, fmt.Errorf("list addresses of interfaces: %w", err)
+		return nil, nil, fmt.Errorf("list addresses of interfaces: %w", err)
 	}
+	own := map[netip.Addr]bool{}
 	for _, a := range addresses {
 		at, ok := netip.AddrFromSlice(a.IP)
+		own[at.Unmap()] = true
 		i := slices.IndexFunc(out, func(l link) bool { return l.index == a.LinkIndex })
 		if ok && i >= 0 && a.Flags&(unix.IFA_F_TENTATIVE|unix.IFA_F_DADFAILED) == 0 {
 			bits, _ := a.Mask.Size()
@@ -68,7 +70,7 @@ func readLinks() ([]link, error) {
 		slices.SortFunc(out[i].prefixes, netip.Prefix.Compare)
 	}
 	slices.SortFunc(out, func(a, b link) int { return cmp.Compare(a.index, b.index) })
-	return out, nil
+	return out, own, nil
 }
 
 // at returns the links at which to announce an address, by index: those that are

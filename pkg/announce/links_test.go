@@ -49,9 +49,12 @@ func TestWhereToAnnounce(t *testing.T) {
 
 // TestReadLinks: whatever this machine has, none of it is the loopback.
 func TestReadLinks(t *testing.T) {
-	links, err := readLinks()
+	links, own, err := readLinks()
 	if err != nil {
 		t.Fatal(err)
+	}
+	if !own[netip.MustParseAddr("127.0.0.1")] {
+		t.Errorf("its addresses are %v", own)
 	}
 	for _, l := range links {
 		if l.name == "lo" || l.index == 0 || l.mac == [6]byte{} {

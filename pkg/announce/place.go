@@ -31,7 +31,7 @@ type place struct {
 	// probes have been sent, and next is when to send one or to decide.
 	probes int
 	next   time.Time
-	// stranger has answered, at a link of that name.
+	// stranger has answered, at a link of that name: anybody but this node.
 	stranger frame.MAC
 	where    string
 	// told: somebody was told that it is taken.
@@ -74,9 +74,9 @@ type news struct {
 	taken, lost     bool
 }
 
-// ask does what is due of probes. strange says whether the address of an
-// interface is a stranger's.
-func (p *place) ask(now time.Time, strange func(frame.MAC) bool) (n news) {
+// ask does what is due of probes. Whoever has answered has the address: if that is
+// a node which announces it, it has said so to this one as well, and the place is free.
+func (p *place) ask(now time.Time) (n news) {
 	switch {
 	case p.state == free || len(p.at) == 0 || now.Before(p.next):
 	case p.state == taken:
@@ -84,7 +84,7 @@ func (p *place) ask(now time.Time, strange func(frame.MAC) bool) (n news) {
 		p.probes, p.next, n.probe = 1, now.Add(probePause), true
 	case p.probes < manyProbes:
 		p.probes, p.next, n.probe = p.probes+1, now.Add(probePause), true
-	case p.stranger != (frame.MAC{}) && strange(p.stranger):
+	case p.stranger != (frame.MAC{}):
 		p.state, p.next, n.conflict = taken, now.Add(probeAgain), !p.told
 		p.told, p.probes = true, 0
 	default:
@@ -130,18 +130,22 @@ func (p *place) due() (time.Time, bool) {
 }
 
 // heard notes that somebody on a link says that it has the address. It returns
-// true if that is to be contradicted.
-func (p *place) heard(now time.Time, mac frame.MAC, where string) (contradict bool) {
+// true if that is to be contradicted: not what comes late of a node that had it.
+func (p *place) heard(now time.Time, mac frame.MAC, where string, strange bool) (contradict bool) {
 	p.stranger, p.where = mac, where
-	if !p.held || now.Sub(p.defended) < defence {
+	if !p.held || !strange || now.Sub(p.defended) < defence {
 		return false
 	}
 	p.defended = now
 	return true
 }
 
-// conflict says what stands in the way of an address.
-func (p *place) conflict(address netip.Addr) string {
+// conflict says what stands in the way of an address: a stranger, or a node that has
+// it as one of its own.
+func (p *place) conflict(address netip.Addr, strange bool) string {
+	if !strange {
+		return fmt.Sprintf("a node, %v at %s, has %v as an address of its own: it is not announced", p.stranger, p.where, address)
+	}
 	return fmt.Sprintf("%v answers for %v at %s, and is no node: the address is not announced here", p.stranger, address, p.where)
 }
 

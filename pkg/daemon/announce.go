@@ -29,6 +29,10 @@ func startAnnouncer(ctx context.Context, group *errgroup.Group, n *node, program
 	if !n.cfg.Announce.Enabled {
 		return nil
 	}
+	if !n.cfg.DNS.Enabled {
+		n.log.Warn("load balancer addresses are not announced: with dns.enabled false, the nodes do not find each other")
+		return nil
+	}
 	pools, err := newPoolWatch(n.conn, n.log)
 	if err != nil {
 		return fmt.Errorf("announce: %w", err)

@@ -183,6 +183,9 @@ func (p *Process) Said() []Said {
 	return append([]Said{}, p.said...)
 }
 
+// Signal sends the node a signal that does not end it.
+func (p *Process) Signal(s syscall.Signal) error { return p.cmd.Process.Signal(s) }
+
 // Kill ends the node without a word.
 func (p *Process) Kill() { p.end(syscall.SIGKILL) }
 
@@ -190,7 +193,8 @@ func (p *Process) Kill() { p.end(syscall.SIGKILL) }
 func (p *Process) Stop() { p.end(syscall.SIGTERM) }
 
 func (p *Process) end(s syscall.Signal) {
-	_ = p.cmd.Process.Signal(s) // it may have ended already
+	_ = p.cmd.Process.Signal(syscall.SIGCONT) // lest it never hears of the other one
+	_ = p.cmd.Process.Signal(s)               // it may have ended already
 	p.reader.Wait()
 	_ = p.cmd.Wait()
 }

@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"syscall"
 	"time"
 
 	"github.com/signpost-dev/signpost/pkg/announce/frame"
@@ -135,9 +136,9 @@ func (r *Rig) Owners() map[netip.Addr]string {
 	return out
 }
 
-// Owned says whether somebody other than these answers for each address.
-func (r *Rig) Owned(but ...string) bool {
-	for _, owner := range r.Owners() {
+// Owned says whether each address has an owner, and none of these.
+func Owned(owners map[netip.Addr]string, but ...string) bool {
+	for _, owner := range owners {
 		if owner == "" || slices.Contains(but, owner) {
 			return false
 		}
@@ -148,7 +149,8 @@ func (r *Rig) Owned(but ...string) bool {
 // Fault is what can happen to a node.
 type Fault string
 
-// The faults. With those that cut a node off from the others, the witness still
+// The faults. A node that is Frozen finds all questions when it is not any more that
+// were asked meanwhile. With those that cut a node off from the others, the witness still
 // hears everything that it says on the link: it is not told from one that is well.
 const (
 	Killed     Fault = "kill -9"
@@ -156,11 +158,12 @@ const (
 	CutOff     Fault = "cut off both ways"
 	Deaf       Fault = "cut off, inwards"
 	Mute       Fault = "cut off, outwards"
+	Frozen     Fault = "frozen"
 	ToldToStop Fault = "told to stop"
 )
 
 // Faults are all of them.
-func Faults() []Fault { return []Fault{Killed, Unplugged, CutOff, Deaf, Mute, ToldToStop} }
+func Faults() []Fault { return []Fault{Killed, Unplugged, CutOff, Deaf, Mute, Frozen, ToldToStop} }
 
 // Do has it happen to a node.
 func (r *Rig) Do(ctx context.Context, f Fault, node string) error {
@@ -169,6 +172,8 @@ func (r *Rig) Do(ctx context.Context, f Fault, node string) error {
 		r.Processes[node].Kill()
 	case ToldToStop:
 		r.Processes[node].Stop()
+	case Frozen:
+		return r.Processes[node].Signal(syscall.SIGSTOP)
 	case Unplugged:
 		return r.Segment.Plug(node, false)
 	case Deaf:
@@ -188,6 +193,8 @@ func (r *Rig) Undo(ctx context.Context, f Fault, node string) error {
 	switch f {
 	case Killed, ToldToStop:
 		return r.Start(node)
+	case Frozen:
+		return r.Processes[node].Signal(syscall.SIGCONT)
 	case Unplugged:
 		return r.Segment.Plug(node, true)
 	default:

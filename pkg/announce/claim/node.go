@@ -43,6 +43,8 @@ type peer struct {
 	epoch, number uint64
 	// answered is when the newest message was sent that it has answered.
 	answered time.Time
+	// held is what it had by its last message.
+	held map[netip.Addr]struct{}
 }
 
 // bid is an address that the node may have.
@@ -221,18 +223,20 @@ func (n *Node) Receive(now time.Time, m Message) (Reply, bool) {
 	if m.Leaving {
 		p.heard = time.Time{}
 	}
-	held := map[netip.Addr]struct{}{}
+	held := make(map[netip.Addr]struct{}, len(p.held))
 	for _, c := range m.Claims {
 		if b := n.claims[c.Address]; b != nil && c.Held {
 			held[c.Address] = struct{}{}
 			b.holder, b.heard = m.From, now
 		}
 	}
-	for address, b := range n.claims {
-		if _, still := held[address]; !still && b.holder == m.From {
+	for address := range p.held {
+		b := n.claims[address]
+		if _, still := held[address]; !still && b != nil && b.holder == m.From {
 			b.holder, b.vacant = "", now
 		}
 	}
+	p.held = held
 	return Reply{From: n.self, Epoch: m.Epoch, Number: m.Number, Denied: n.voter.vote(now, m.From, m.Claims)}, true
 }
 

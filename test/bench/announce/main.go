@@ -122,10 +122,10 @@ const (
 )
 
 func round(ctx context.Context, rig *announcing.Rig, fault announcing.Fault, all *tally) error {
-	if err := await(ctx, rig); err != nil {
+	before, err := await(ctx, rig)
+	if err != nil {
 		return fmt.Errorf("before it begins: %w", err)
 	}
-	before := rig.Owners()
 	victim := before[rig.Addresses[rand.IntN(len(rig.Addresses))]]
 	sleep(ctx, rand.N(250*time.Millisecond))
 	rig.Witness.Forget()
@@ -133,7 +133,7 @@ func round(ctx context.Context, rig *announcing.Rig, fault announcing.Fault, all
 	if err := rig.Do(ctx, fault, victim); err != nil {
 		return err
 	}
-	if err := await(ctx, rig, victim); err != nil {
+	if _, err := await(ctx, rig, victim); err != nil {
 		return fmt.Errorf("without %s: %w", victim, err)
 	}
 	sleep(ctx, after)
@@ -170,17 +170,20 @@ func (t *tally) add(moves []announcing.Move, began time.Time, failed bool) {
 	}
 }
 
-// await waits until each address has an owner that is none of these.
-func await(ctx context.Context, rig *announcing.Rig, but ...string) error {
-	for began := time.Now(); !rig.Owned(but...); sleep(ctx, 10*time.Millisecond) {
-		if ctx.Err() != nil {
-			return ctx.Err()
-		}
-		if time.Since(began) > limit {
-			return fmt.Errorf("not all addresses have an owner after %v: %v", limit, rig.Owners())
+// await waits until each address has an owner that is none of these, and returns
+// the owners.
+func await(ctx context.Context, rig *announcing.Rig, but ...string) (map[netip.Addr]string, error) {
+	for began := time.Now(); ; sleep(ctx, 10*time.Millisecond) {
+		owners := rig.Owners()
+		switch {
+		case announcing.Owned(owners, but...):
+			return owners, nil
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case time.Since(began) > limit:
+			return nil, fmt.Errorf("not all addresses have an owner after %v: %v", limit, owners)
 		}
 	}
-	return nil
 }
 
 func sleep(ctx context.Context, d time.Duration) {
