@@ -31,7 +31,7 @@ const (
 	tellingsPerSecond = 10
 	tellingBurst      = 20
 	// askers is how many Services' backends are asked about at once.
-	askers = 8
+	askers = 32
 	// resolvers is how many Services' names are resolved at once.
 	resolvers = 4
 )

@@ -213,6 +213,16 @@ func (w *cluster) waitForCondition(name, want string) {
 func (w *cluster) start() (stop func()) {
 	w.Helper()
 	shared, stopCache := w.StartCache(cache.Options{DefaultTransform: watchcache.Strip})
+	stopController := w.startOn(shared)
+	return func() {
+		stopController()
+		stopCache()
+	}
+}
+
+// startOn is start with a cache that lasts longer.
+func (w *cluster) startOn(shared cache.Cache) (stop func()) {
+	w.Helper()
 	c, err := backends.New(backends.Options{
 		Client: w.Client, Shared: shared, Nodes: w, Resolver: w, Concurrency: 4,
 		Slices: func(ctx context.Context, k ledger.Key) ([]*discoveryv1.EndpointSlice, error) {
@@ -231,9 +241,5 @@ func (w *cluster) start() (stop func()) {
 	if err != nil {
 		w.Fatal(err)
 	}
-	stopController := w.Start(c.Run)
-	return func() {
-		stopController()
-		stopCache()
-	}
+	return w.Start(c.Run)
 }
