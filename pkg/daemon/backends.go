@@ -128,19 +128,19 @@ func (c checkers) Ask(ctx context.Context, names []string, backend check.Key) []
 type resolver struct{ forwarder *forward.Forwarder }
 
 // Resolve implements backends.Resolver.
-func (r resolver) Resolve(ctx context.Context, name string) ([]netip.Addr, error) {
-	var out []netip.Addr
-	for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA} {
-		m, err := r.forwarder.Resolve(ctx, forward.Query{Name: dns.Fqdn(name), Type: qtype, RecursionDesired: true})
-		if err != nil {
-			return nil, err
-		}
-		if m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError {
-			return nil, rcodeError(m.Rcode)
-		}
-		out = append(out, addressesIn(m.Answer)...)
+func (r resolver) Resolve(ctx context.Context, name string, ipv4 bool) ([]netip.Addr, error) {
+	qtype := dns.TypeAAAA
+	if ipv4 {
+		qtype = dns.TypeA
 	}
-	return out, nil
+	m, err := r.forwarder.Resolve(ctx, forward.Query{Name: dns.Fqdn(name), Type: qtype, RecursionDesired: true})
+	switch {
+	case err != nil:
+		return nil, err
+	case m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError:
+		return nil, rcodeError(m.Rcode)
+	}
+	return addressesIn(m.Answer), nil
 }
 
 type rcodeError int

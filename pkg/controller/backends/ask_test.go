@@ -31,7 +31,7 @@ func (f *fleet) Ask(_ context.Context, names []string, _ check.Key) []verdict.Fi
 	return make([]verdict.Finding, len(names), verdict.Checkers)
 }
 
-func (f *fleet) Resolve(context.Context, string) ([]netip.Addr, error) { return nil, nil }
+func (f *fleet) Resolve(context.Context, string, bool) ([]netip.Addr, error) { return nil, nil }
 
 func newController(tb testing.TB, nodes *fleet) *Controller {
 	c, err := New(Options{

@@ -51,10 +51,10 @@ type Nodes interface {
 	Ask(ctx context.Context, names []string, backend check.Key) []verdict.Finding
 }
 
-// Resolver finds the addresses of names. An error says why there are none. It must
-// be safe for concurrent use.
+// Resolver finds the addresses of names, of one family. An error says why there are
+// none. It must be safe for concurrent use.
 type Resolver interface {
-	Resolve(ctx context.Context, name string) ([]netip.Addr, error)
+	Resolve(ctx context.Context, name string, ipv4 bool) ([]netip.Addr, error)
 }
 
 // Options are what a Controller is made of.

@@ -74,10 +74,10 @@ func (w *cluster) Ask(_ context.Context, names []string, backend check.Key) []ve
 }
 
 // Resolve implements backends.Resolver.
-func (w *cluster) Resolve(_ context.Context, name string) ([]netip.Addr, error) {
+func (w *cluster) Resolve(_ context.Context, name string, ipv4 bool) ([]netip.Addr, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if out, known := w.names[name]; known {
+	if out, known := w.names[name]; known && ipv4 {
 		return slices.Clone(out), nil
 	}
 	return nil, errors.New("nobody answers")
