@@ -46,7 +46,8 @@ func (s says) finding(backend [16]byte) peers.Finding {
 }
 
 // backends returns the controller, and what resolves names for it: by the same
-// servers as the name server of this node, whose metrics are its own.
+// servers as the name server of this node, whose metrics are its own. Turned off, it
+// takes back what it has published.
 func (l *leader) backends() ([]runner, error) {
 	forwarder, err := forward.New(forward.Options{
 		Upstreams: l.cfg.DNS.Upstreams, StubDomains: l.cfg.DNS.StubDomains, IsSelf: nil, Registerer: prometheus.NewRegistry(), Log: l.log,
@@ -62,6 +63,7 @@ func (l *leader) backends() ([]runner, error) {
 		},
 		Nodes:       checkers{self: l.cfg.NodeName, local: l.checks, neighbours: l.neighbours, addresses: l.addresses},
 		Resolver:    resolver{forwarder},
+		Retire:      l.checks == nil,
 		Concurrency: l.cfg.Controllers.Concurrency,
 		Registerer:  l.registerer,
 		Recorder:    l.events,

@@ -69,6 +69,8 @@ type Options struct {
 	Nodes  Nodes
 	// Resolver resolves names.
 	Resolver Resolver
+	// Retire takes back what was published, and publishes nothing.
+	Retire bool
 	// Concurrency is how many Services are written at once, at least 1.
 	Concurrency int
 	Registerer  prometheus.Registerer
@@ -147,7 +149,7 @@ func (c *Controller) Run(ctx context.Context) error {
 		}
 		return fmt.Errorf("external backends: %w", err)
 	}
-	c.log.Info("controller of external backends works", "workers", c.options.Concurrency)
+	c.log.Info("controller of external backends works", "workers", c.options.Concurrency, "retire", c.options.Retire)
 	return work.Do(ctx, c.queue, c.options.Concurrency, c.handle,
 		c.sweep,
 		func(ctx context.Context) error { return work.Do(ctx, c.asking, askers, c.ask) },

@@ -61,7 +61,7 @@ func (c *Controller) sync(ctx context.Context, k ledger.Key) error {
 	}
 	in := plan.Input{}
 	in.Ours, _ = c.ours.Of(k)
-	if check.Publishes(svc) {
+	if check.Publishes(svc) && !c.options.Retire {
 		all, err := c.options.Slices(ctx, k)
 		if err != nil {
 			return err

@@ -213,7 +213,7 @@ func (w *cluster) waitForCondition(name, want string) {
 func (w *cluster) start() (stop func()) {
 	w.Helper()
 	shared, stopCache := w.StartCache(cache.Options{DefaultTransform: watchcache.Strip})
-	stopController := w.startOn(shared)
+	stopController := w.startOn(shared, false)
 	return func() {
 		stopController()
 		stopCache()
@@ -221,10 +221,10 @@ func (w *cluster) start() (stop func()) {
 }
 
 // startOn is start with a cache that lasts longer.
-func (w *cluster) startOn(shared cache.Cache) (stop func()) {
+func (w *cluster) startOn(shared cache.Cache, retire bool) (stop func()) {
 	w.Helper()
 	c, err := backends.New(backends.Options{
-		Client: w.Client, Shared: shared, Nodes: w, Resolver: w, Concurrency: 4,
+		Client: w.Client, Shared: shared, Nodes: w, Resolver: w, Retire: retire, Concurrency: 4,
 		Slices: func(ctx context.Context, k ledger.Key) ([]*discoveryv1.EndpointSlice, error) {
 			var list discoveryv1.EndpointSliceList
 			if err := shared.List(ctx, &list, client.InNamespace(k.Namespace), client.MatchingLabels{discoveryv1.LabelServiceName: k.Name}); err != nil {
