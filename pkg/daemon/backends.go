@@ -46,7 +46,8 @@ func (s says) finding(backend [16]byte) peers.Finding {
 }
 
 // backends returns the controller, and what resolves names for it: by the same
-// servers as the name server of this node, whose metrics are its own.
+// servers as the name server of this node, whose metrics are its own. Turned off, it
+// takes back what it has published.
 func (l *leader) backends() ([]runner, error) {
 	forwarder, err := forward.New(forward.Options{
 		Upstreams: l.cfg.DNS.Upstreams, StubDomains: l.cfg.DNS.StubDomains, IsSelf: nil, Registerer: prometheus.NewRegistry(), Log: l.log,
@@ -62,6 +63,7 @@ func (l *leader) backends() ([]runner, error) {
 		},
 		Nodes:       checkers{self: l.cfg.NodeName, local: l.checks, neighbours: l.neighbours, addresses: l.addresses},
 		Resolver:    resolver{forwarder},
+		Retire:      l.checks == nil,
 		Concurrency: l.cfg.Controllers.Concurrency,
 		Registerer:  l.registerer,
 		Recorder:    l.events,
@@ -128,19 +130,19 @@ func (c checkers) Ask(ctx context.Context, names []string, backend check.Key) []
 type resolver struct{ forwarder *forward.Forwarder }
 
 // Resolve implements backends.Resolver.
-func (r resolver) Resolve(ctx context.Context, name string) ([]netip.Addr, error) {
-	var out []netip.Addr
-	for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA} {
-		m, err := r.forwarder.Resolve(ctx, forward.Query{Name: dns.Fqdn(name), Type: qtype, RecursionDesired: true})
-		if err != nil {
-			return nil, err
-		}
-		if m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError {
-			return nil, rcodeError(m.Rcode)
-		}
-		out = append(out, addressesIn(m.Answer)...)
+func (r resolver) Resolve(ctx context.Context, name string, ipv4 bool) ([]netip.Addr, error) {
+	qtype := dns.TypeAAAA
+	if ipv4 {
+		qtype = dns.TypeA
 	}
-	return out, nil
+	m, err := r.forwarder.Resolve(ctx, forward.Query{Name: dns.Fqdn(name), Type: qtype, RecursionDesired: true})
+	switch {
+	case err != nil:
+		return nil, err
+	case m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError:
+		return nil, rcodeError(m.Rcode)
+	}
+	return addressesIn(m.Answer), nil
 }
 
 type rcodeError int

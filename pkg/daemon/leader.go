@@ -140,14 +140,11 @@ func (l *leader) controllers(termCache *termCache) ([]runner, error) {
 		}
 		out = append(out, controller.Run)
 	}
-	if l.checks != nil {
-		controllers, err := l.backends()
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, controllers...)
+	controllers, err := l.backends()
+	if err != nil {
+		return nil, err
 	}
-	return out, nil
+	return append(out, controllers...), nil
 }
 
 // follower works on what the endpoint controller knows.

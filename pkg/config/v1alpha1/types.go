@@ -155,8 +155,8 @@ type LoadBalancerController struct {
 
 // ExternalBackendsController configures the controller that checks the backends of
 // Services without selector, and resolves their names, as annotations of the Service
-// ask for. It is the same on all nodes, as they check for each other. What it has
-// published stays when it is turned off, so take the annotations away before.
+// ask for. It is the same on all nodes, as they check for each other. Turned off, it
+// takes back what it has published: then all backends count that somebody has written.
 type ExternalBackendsController struct {
 	Enabled bool `json:"enabled"`
 }

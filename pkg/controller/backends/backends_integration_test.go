@@ -4,6 +4,7 @@ package backends_test
 
 import (
 	"net/netip"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -214,4 +215,63 @@ func TestNames(t *testing.T) {
 	w.waitFor("db", "192.0.2.1 -192.0.2.2 192.0.2.3")
 	w.set(func() { w.names["b.example.com"] = []netip.Addr{a} })
 	w.waitFor("db", "192.0.2.1")
+}
+
+// TestTermsLeaveNothing: twenty terms on one cache leave no goroutine, and write
+// nothing that the first one has not written.
+func TestTermsLeaveNothing(t *testing.T) {
+	w := newCluster(t)
+	w.set(func() { w.names["a.example.com"] = []netip.Addr{netip.MustParseAddr("192.0.2.3")} })
+	svc := w.service("db", "health-check", "tcp", "health-check-interval", "1s", "backend-names", "a.example.com")
+	w.slice("db", "by-hand", "192.0.2.1", "192.0.2.2")
+	w.finds(svc, map[string]string{"192.0.2.1": "UUU", "192.0.2.2": "DDD", "192.0.2.3": "UUU"})
+	shared, stopCache := w.StartCache(cache.Options{DefaultTransform: watchcache.Strip})
+	defer stopCache()
+	term := func() {
+		stop := w.startOn(shared, false)
+		w.waitFor("db", "192.0.2.1 -192.0.2.2 192.0.2.3")
+		w.waitForCondition("db", "False BackendsDown: 1 of 3 backends fail the check: 192.0.2.2:5432 (HTTP status 503)")
+		time.Sleep(100 * time.Millisecond)
+		stop()
+	}
+	term()
+	time.Sleep(time.Second) // connections to the server, and what they need, are there
+	before, goroutines := w.ours("db"), runtime.NumGoroutine()
+	for range 20 {
+		term()
+	}
+	w.Eventually("no more goroutines than before", func() bool { return runtime.NumGoroutine() <= goroutines })
+	if diff := cmp.Diff(before, w.ours("db")); diff != "" {
+		t.Errorf("a later term has written:\n%s", diff)
+	}
+}
+
+// TestRetire: turned off, it takes back what it has published and said, and leaves
+// alone what others have.
+func TestRetire(t *testing.T) {
+	w := newCluster(t)
+	shared, stopCache := w.StartCache(cache.Options{DefaultTransform: watchcache.Strip})
+	defer stopCache()
+	stop := w.startOn(shared, false)
+	svc := w.service("db", "health-check", "tcp", "health-check-interval", "1s")
+	theirs := w.slice("db", "by-hand", "192.0.2.1", "192.0.2.2")
+	w.finds(svc, map[string]string{"192.0.2.1": "UUU", "192.0.2.2": "DDD"})
+	w.waitFor("db", "192.0.2.1 -192.0.2.2")
+	w.waitForCondition("db", "False BackendsDown: 1 of 2 backends fail the check: 192.0.2.2:5432 (HTTP status 503)")
+	stop()
+	stop = w.startOn(shared, true)
+	w.Eventually("no slice of ours is left", func() bool { return len(w.ours("db")) == 0 })
+	w.waitForCondition("db", "")
+	w.Merge(svc, `{"metadata":{"annotations":{"signpost.dev/health-check-interval":"often"}}}`)
+	time.Sleep(500 * time.Millisecond)
+	stop()
+	if n, c := len(w.ours("db")), w.condition("db"); n > 0 || c != "" {
+		t.Errorf("%d slices, and it says %q", n, c)
+	}
+	if err := w.Get(t.Context(), client.ObjectKeyFromObject(theirs), &discoveryv1.EndpointSlice{}); err != nil {
+		t.Error(err)
+	}
+	defer w.startOn(shared, false)()
+	w.Merge(svc, `{"metadata":{"annotations":{"signpost.dev/health-check-interval":"1s"}}}`)
+	w.waitFor("db", "192.0.2.1 -192.0.2.2")
 }

@@ -31,7 +31,7 @@ const (
 	tellingsPerSecond = 10
 	tellingBurst      = 20
 	// askers is how many Services' backends are asked about at once.
-	askers = 8
+	askers = 32
 	// resolvers is how many Services' names are resolved at once.
 	resolvers = 4
 )
@@ -51,10 +51,10 @@ type Nodes interface {
 	Ask(ctx context.Context, names []string, backend check.Key) []verdict.Finding
 }
 
-// Resolver finds the addresses of names. An error says why there are none. It must
-// be safe for concurrent use.
+// Resolver finds the addresses of names, of one family. An error says why there are
+// none. It must be safe for concurrent use.
 type Resolver interface {
-	Resolve(ctx context.Context, name string) ([]netip.Addr, error)
+	Resolve(ctx context.Context, name string, ipv4 bool) ([]netip.Addr, error)
 }
 
 // Options are what a Controller is made of.
@@ -69,6 +69,8 @@ type Options struct {
 	Nodes  Nodes
 	// Resolver resolves names.
 	Resolver Resolver
+	// Retire takes back what was published, and publishes nothing.
+	Retire bool
 	// Concurrency is how many Services are written at once, at least 1.
 	Concurrency int
 	Registerer  prometheus.Registerer
@@ -147,7 +149,7 @@ func (c *Controller) Run(ctx context.Context) error {
 		}
 		return fmt.Errorf("external backends: %w", err)
 	}
-	c.log.Info("controller of external backends works", "workers", c.options.Concurrency)
+	c.log.Info("controller of external backends works", "workers", c.options.Concurrency, "retire", c.options.Retire)
 	return work.Do(ctx, c.queue, c.options.Concurrency, c.handle,
 		c.sweep,
 		func(ctx context.Context) error { return work.Do(ctx, c.asking, askers, c.ask) },

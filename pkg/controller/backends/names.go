@@ -29,6 +29,8 @@ var errNoAddress = errors.New("it has no address")
 
 // names is what is known of the addresses of a Service's names.
 type names struct {
+	// families are those of the Service: of others nobody has to answer.
+	families []corev1.IPFamily
 	// found has the addresses that a name had last: they stay as long as it has no
 	// others.
 	found map[string][]netip.Addr
@@ -47,6 +49,7 @@ func (c *Controller) named(s *state, svc *corev1.Service, wanted []string, ours 
 	if s.names.found == nil {
 		s.names = names{found: map[string][]netip.Addr{}, failed: map[string]string{}}
 	}
+	s.names.families = svc.Spec.IPFamilies
 	isOld := func(name string) bool { return !slices.Contains(wanted, name) }
 	maps.DeleteFunc(s.names.found, func(name string, _ []netip.Addr) bool { return isOld(name) })
 	maps.DeleteFunc(s.names.failed, func(name, _ string) bool { return isOld(name) })
@@ -79,14 +82,15 @@ func (c *Controller) resolve(ctx context.Context, k ledger.Key) {
 	c.mu.Lock()
 	s := c.services[k]
 	var wanted []string
+	var families []corev1.IPFamily
 	if s != nil {
-		wanted = s.request.Names
+		wanted, families = s.request.Names, s.names.families
 		s.resolves = len(wanted) > 0
 	}
 	c.mu.Unlock()
 	news := false
 	for _, name := range wanted {
-		found, err := c.lookUp(ctx, name)
+		found, err := c.lookUp(ctx, name, families)
 		if ctx.Err() != nil {
 			return
 		}
@@ -100,15 +104,24 @@ func (c *Controller) resolve(ctx context.Context, k ledger.Key) {
 	}
 }
 
-func (c *Controller) lookUp(ctx context.Context, name string) ([]netip.Addr, error) {
+// lookUp returns the addresses of a name, or why they are not known: of all families,
+// lest those of one be taken away because nobody answers for it.
+func (c *Controller) lookUp(ctx context.Context, name string, families []corev1.IPFamily) ([]netip.Addr, error) {
 	ctx, cancel := context.WithTimeout(ctx, lookTimeout)
 	defer cancel()
-	found, err := c.options.Resolver.Resolve(ctx, name)
-	if err == nil && len(found) == 0 {
-		err = errNoAddress
+	var out []netip.Addr
+	for _, family := range families {
+		found, err := c.options.Resolver.Resolve(ctx, name, family == corev1.IPv4Protocol)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, found...)
 	}
-	slices.SortFunc(found, netip.Addr.Compare)
-	return slices.Compact(found), err
+	if len(out) == 0 {
+		return nil, errNoAddress
+	}
+	slices.SortFunc(out, netip.Addr.Compare)
+	return slices.Compact(out), nil
 }
 
 // found takes in what was found for a name, and says whether that is news.

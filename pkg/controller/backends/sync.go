@@ -61,7 +61,7 @@ func (c *Controller) sync(ctx context.Context, k ledger.Key) error {
 	}
 	in := plan.Input{}
 	in.Ours, _ = c.ours.Of(k)
-	if check.Publishes(svc) {
+	if check.Publishes(svc) && !c.options.Retire {
 		all, err := c.options.Slices(ctx, k)
 		if err != nil {
 			return err
@@ -86,7 +86,9 @@ func (c *Controller) forget(k ledger.Key) {
 // now on.
 func (c *Controller) fill(in *plan.Input, k ledger.Key, svc *corev1.Service, all []*discoveryv1.EndpointSlice) {
 	request, _ := check.Read(svc)
-	sources := slices.DeleteFunc(slices.Clone(all), plan.IsOurs)
+	sources := slices.DeleteFunc(slices.Clone(all), func(s *discoveryv1.EndpointSlice) bool {
+		return plan.IsOurs(s) || s.AddressType == discoveryv1.AddressTypeFQDN // which packets cannot be sent to
+	})
 	_, nodes := c.options.Nodes.Able()
 	c.mu.Lock()
 	defer c.mu.Unlock()

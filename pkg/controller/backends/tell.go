@@ -43,9 +43,10 @@ func (c *Controller) tellOf(ctx context.Context, k ledger.Key) error {
 	c.mu.Lock()
 	says, something := wordOf(svc, c.services[k])
 	c.mu.Unlock()
+	something = something && !c.options.Retire
 	was := conditionOf(svc)
 	switch {
-	case !something && (was == nil || v1alpha1.WantsBackends(svc.Annotations)):
+	case !something && (was == nil || v1alpha1.WantsBackends(svc.Annotations) && !c.options.Retire):
 		return nil
 	case something && was != nil && was.Status == says.status && was.Reason == says.reason && was.Message == says.message:
 		return nil

@@ -74,10 +74,10 @@ func (w *cluster) Ask(_ context.Context, names []string, backend check.Key) []ve
 }
 
 // Resolve implements backends.Resolver.
-func (w *cluster) Resolve(_ context.Context, name string) ([]netip.Addr, error) {
+func (w *cluster) Resolve(_ context.Context, name string, ipv4 bool) ([]netip.Addr, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if out, known := w.names[name]; known {
+	if out, known := w.names[name]; known && ipv4 {
 		return slices.Clone(out), nil
 	}
 	return nil, errors.New("nobody answers")
@@ -213,8 +213,18 @@ func (w *cluster) waitForCondition(name, want string) {
 func (w *cluster) start() (stop func()) {
 	w.Helper()
 	shared, stopCache := w.StartCache(cache.Options{DefaultTransform: watchcache.Strip})
+	stopController := w.startOn(shared, false)
+	return func() {
+		stopController()
+		stopCache()
+	}
+}
+
+// startOn is start with a cache that lasts longer.
+func (w *cluster) startOn(shared cache.Cache, retire bool) (stop func()) {
+	w.Helper()
 	c, err := backends.New(backends.Options{
-		Client: w.Client, Shared: shared, Nodes: w, Resolver: w, Concurrency: 4,
+		Client: w.Client, Shared: shared, Nodes: w, Resolver: w, Retire: retire, Concurrency: 4,
 		Slices: func(ctx context.Context, k ledger.Key) ([]*discoveryv1.EndpointSlice, error) {
 			var list discoveryv1.EndpointSliceList
 			if err := shared.List(ctx, &list, client.InNamespace(k.Namespace), client.MatchingLabels{discoveryv1.LabelServiceName: k.Name}); err != nil {
@@ -231,9 +241,5 @@ func (w *cluster) start() (stop func()) {
 	if err != nil {
 		w.Fatal(err)
 	}
-	stopController := w.Start(c.Run)
-	return func() {
-		stopController()
-		stopCache()
-	}
+	return w.Start(c.Run)
 }

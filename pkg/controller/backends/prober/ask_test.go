@@ -215,7 +215,7 @@ func TestStoppedCheckSaysNothing(t *testing.T) {
 	time.AfterFunc(50*time.Millisecond, cancel)
 	p := asker()
 	p.do, p.slots, p.targets = p.check, make(chan struct{}, 1), map[check.Key]*target{}
-	tg := &target{Target: check.Target{Check: check.Check{Kind: check.HTTP, Path: "/", Timeout: 5 * time.Second, Interval: time.Second, Failures: 1, Successes: 1}, At: netip.MustParseAddrPort(talk(t, silent))}, asked: time.Now()}
+	tg := &target{slots: make(chan struct{}, 1), Target: check.Target{Check: check.Check{Kind: check.HTTP, Path: "/", Timeout: 5 * time.Second, Interval: time.Second, Failures: 1, Successes: 1}, At: netip.MustParseAddrPort(talk(t, silent))}, asked: time.Now()}
 	p.watch(ctx, tg)
 	if got := tg.streak.Finding(); got != (verdict.Finding{}) || !tg.noted.IsZero() {
 		t.Errorf("%+v", got)

@@ -22,6 +22,8 @@ type declared struct {
 	// the leader found by their names.
 	slices map[string]*discoveryv1.EndpointSlice
 	keys   []check.Key
+	// slots has an element for each check of the Service that is under way.
+	slots chan struct{}
 }
 
 func (p *Prober) sources() []listen.Source {
@@ -76,7 +78,7 @@ func (p *Prober) change(k serviceKey, change func(*declared)) {
 	defer p.mu.Unlock()
 	d := p.declared[k]
 	if d == nil {
-		d = &declared{slices: map[string]*discoveryv1.EndpointSlice{}}
+		d = &declared{slices: map[string]*discoveryv1.EndpointSlice{}, slots: make(chan struct{}, forOne)}
 		p.declared[k] = d
 	}
 	change(d)
@@ -102,7 +104,7 @@ func (p *Prober) retarget(d *declared) {
 	for _, t := range is {
 		stays[t.Key], d.keys = true, append(d.keys, t.Key)
 		if p.targets[t.Key] == nil {
-			p.targets[t.Key] = &target{Target: t}
+			p.targets[t.Key] = &target{Target: t, slots: d.slots}
 		}
 	}
 	for _, k := range was {

@@ -19,8 +19,10 @@ import (
 )
 
 const (
-	// atOnce bounds how many checks are under way.
-	atOnce = 64
+	// atOnce bounds how many checks are under way, and forOne how many of one Service:
+	// one whose backends all hang must not keep others from being checked.
+	atOnce = 512
+	forOne = 16
 	// idle is how long a target is checked after it was last asked about: longer than
 	// there is no leader when one has died, so that the next one finds what is known.
 	idle = time.Minute
@@ -60,6 +62,8 @@ type Prober struct {
 // never changes.
 type target struct {
 	check.Target
+	// slots are those of its Service.
+	slots chan struct{}
 	// gone: it is not declared any more. running: something checks it.
 	gone, running bool
 	asked, noted  time.Time
@@ -155,18 +159,25 @@ func stale(c *check.Check) time.Duration { return 3 * (c.Interval + c.Timeout) }
 // watch checks a target as long as it is wanted.
 func (p *Prober) watch(ctx context.Context, t *target) {
 	for wait := rand.N(spread); p.wait(ctx, wait) && p.isWanted(t); wait = jittered(t.Check.Interval) {
-		select {
-		case p.slots <- struct{}{}:
-		case <-ctx.Done():
-			return
-		}
-		result := p.do(ctx, &t.Target)
-		<-p.slots
+		result := p.inTurn(ctx, t)
 		if ctx.Err() != nil {
 			return // what it says is that it was stopped
 		}
 		p.note(t, result)
 	}
+}
+
+// inTurn does a check as soon as there are not too many others.
+func (p *Prober) inTurn(ctx context.Context, t *target) verdict.Finding {
+	for _, slots := range []chan struct{}{t.slots, p.slots} {
+		select {
+		case slots <- struct{}{}:
+			defer func() { <-slots }()
+		case <-ctx.Done():
+			return verdict.Finding{}
+		}
+	}
+	return p.do(ctx, &t.Target)
 }
 
 // jittered keeps nodes, and the targets of one, from going in step.

@@ -90,6 +90,12 @@ func (b *bench) count(at string) int {
 	return n
 }
 
+func (b *bench) mostAtOnce() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.most
+}
+
 func (b *bench) set(f func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -218,11 +224,46 @@ func TestWhatIsNotDeclared(t *testing.T) {
 	})
 }
 
-// TestManyAtOnce: 1,000 backends that take a second each, and no more than so many
+// TestHangingServiceLeavesOthers: 1,000 backends that hang take no more than their
+// Service's share, and those of another Service are checked as they should be.
+func TestHangingServiceLeavesOthers(t *testing.T) {
+	inBubble(t, func(b *bench) {
+		svc, other := service("timeout", "30s"), service()
+		other.Name, other.UID = "other", "other"
+		theirs := slice("b", "198.51.100.1")
+		theirs.Labels[discoveryv1.LabelServiceName] = "other"
+		b.prober.serviceChanged(nil, svc, true)
+		b.prober.serviceChanged(nil, other, true)
+		var all []string
+		for i := range 1000 {
+			all = append(all, fmt.Sprintf("192.0.%d.%d", i/250, 1+i%250))
+		}
+		b.prober.sliceChanged(nil, slice("a", all...), true)
+		b.prober.sliceChanged(nil, theirs, true)
+		b.takes = 30 * time.Second
+		for _, a := range all {
+			b.prober.Finding(key(svc, a+":80"))
+		}
+		time.Sleep(time.Second)
+		b.set(func() { b.takes = time.Millisecond })
+		for range 20 {
+			b.prober.Finding(key(other, "198.51.100.1:80"))
+			time.Sleep(time.Second)
+		}
+		if n := b.count("198.51.100.1:80"); n < 9 {
+			t.Errorf("%d checks in 20 s, one every 2 s", n)
+		}
+		if most := b.mostAtOnce(); most > forOne+1 {
+			t.Errorf("%d checks at once", most)
+		}
+	})
+}
+
+// TestManyAtOnce: 1,000 backends that take half a second each, and no more than so many
 // at a time.
 func TestManyAtOnce(t *testing.T) {
 	inBubble(t, func(b *bench) {
-		b.takes = time.Second
+		b.takes = 500 * time.Millisecond
 		svc := service("interval", "30s")
 		b.prober.serviceChanged(nil, svc, true)
 		var all []string
@@ -233,12 +274,12 @@ func TestManyAtOnce(t *testing.T) {
 		for _, a := range all {
 			b.prober.Finding(key(svc, a+":80"))
 		}
-		time.Sleep(20 * time.Second)
+		time.Sleep(45 * time.Second)
 		for _, a := range all {
 			b.want(key(svc, a+":80"), verdict.Up)
 		}
-		if b.most != atOnce {
-			t.Errorf("%d checks at once, %d are allowed", b.most, atOnce)
+		if most := b.mostAtOnce(); most != forOne {
+			t.Errorf("%d checks at once, %d are allowed", most, forOne)
 		}
 	})
 }
