@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/netip"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -18,6 +19,8 @@ type contender struct {
 	// list prints its rules, one per line that starts with count.
 	list  []string
 	count string
+	// names makes names known, and returns where to ask for them.
+	names func(context.Context, *host.Host) (netip.AddrPort, error)
 }
 
 func iptablesSave(backend string) []string { return []string{"iptables-" + backend + "-save"} }
@@ -32,7 +35,7 @@ func contenders(ctx context.Context, dir, only string) ([]contender, error) {
 	ours := func(backend string) contender {
 		return contender{"Signpost, " + backend, func(ctx context.Context, h *host.Host) error {
 			return h.StartSignpost(ctx, binary, "proxy: {backend: "+backend+"}\n")
-		}, iptablesSave(backend), "-A"}
+		}, iptablesSave(backend), "-A", ownNames}
 	}
 	all := []contender{ours("nft"), ours("legacy")}
 	for _, k := range host.KubeProxies() {
@@ -42,7 +45,7 @@ func contenders(ctx context.Context, dir, only string) ([]contender, error) {
 		}
 		all = append(all, contender{"kube-proxy " + k.Mode + ", " + k.Backend, func(ctx context.Context, h *host.Host) error {
 			return h.StartKubeProxy(ctx, k, "--cluster-cidr="+podRange)
-		}, list, count})
+		}, list, count, withCoreDNS})
 	}
 	var out []contender
 	for _, c := range all {

@@ -6,7 +6,8 @@
 //
 // The contenders take turns, each on a node of its own made of namespaces. Pods exist there:
 // all endpoints are addresses that one of two pods answers at, so that every connection
-// really is one.
+// really is one. With -fresh it counts Services whose names are known before there is a
+// way to them, with CoreDNS beside kube-proxy.
 //
 //	make bench-proxy
 package main

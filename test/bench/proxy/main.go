@@ -21,6 +21,7 @@ type plan struct {
 	length time.Duration
 	rounds int
 	soak   time.Duration
+	fresh  int
 }
 
 func main() {
@@ -29,6 +30,7 @@ func main() {
 	length := flag.Duration("for", 20*time.Second, "how long to make changes at each rate")
 	rounds := flag.Int("rounds", 1, "how often each contender has its turn")
 	soak := flag.Duration("soak", 0, "instead of all else, change Services at random for so long beside connections to others")
+	fresh := flag.Int("fresh", 0, "instead of all else, create so many Services, and resolve and connect to each at once")
 	only := flag.String("only", "", "part of the name of the contenders to measure, all if empty")
 	flag.Parse()
 	p, err := parse(*shapes, *rates)
@@ -36,7 +38,7 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(2)
 	}
-	p.length, p.rounds, p.soak = *length, *rounds, *soak
+	p.length, p.rounds, p.soak, p.fresh = *length, *rounds, *soak, *fresh
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
 	if err := run(ctx, p, *only); err != nil {
@@ -78,7 +80,7 @@ func run(ctx context.Context, p plan, only string) error {
 	if err != nil {
 		return err
 	}
-	if p.soak == 0 {
+	if p.soak == 0 && p.fresh == 0 {
 		head()
 	}
 	for _, s := range p.shapes {
@@ -113,7 +115,7 @@ func runShape(ctx context.Context, p plan, s world.Shape, all []contender) error
 			if err := measure(ctx, server, c, who, p, results[i]); err != nil {
 				return fmt.Errorf("%s: %w", who.name, err)
 			}
-			if p.soak > 0 {
+			if p.soak > 0 || p.fresh > 0 {
 				continue
 			}
 			if round == p.rounds-1 || results[i].late {

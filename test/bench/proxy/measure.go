@@ -85,6 +85,9 @@ func measure(ctx context.Context, server *apiserver.Server, c *cluster, who cont
 	if p.soak > 0 {
 		return t.soak(ctx, p.soak)
 	}
+	if p.fresh > 0 {
+		return t.fresh(ctx, p.fresh)
+	}
 	for i, rate := range p.rates {
 		if err := t.update(ctx, &r.updates[i], rate, p.length); err != nil {
 			return fmt.Errorf("changes at %v per second: %w", rate, err)
