@@ -45,6 +45,7 @@ func Steps() []Step {
 		{"pending", "A load balancer, and why it is pending", pending},
 		{"pool", "A pool gives it an address", pool},
 		{"internal", "A load balancer for inside only", internal},
+		{"backends", "A backend by hand fails its check and leaves", backends},
 		{"clusterip", "An address of one's own choice, for good", chosenIP},
 		{"delete", "Without the Service, no name and no address", deleteService},
 	}

@@ -34,7 +34,7 @@ const readinessPatch = `{"spec":{"template":{"spec":{"containers":[{"name":"kuar
 
 // prepare leaves a client pod, and nothing of an earlier walk.
 func prepare(ctx context.Context, w *walk) (string, error) {
-	if _, err := w.Kubectl(ctx, "delete", "--ignore-not-found", "--wait=false", "service/"+name, "service/"+fixedName, "service/"+internalName, "deployment/"+name); err != nil {
+	if _, err := w.Kubectl(ctx, "delete", "--ignore-not-found", "--wait=false", "service/"+name, "service/"+fixedName, "service/"+internalName, "service/"+byHandName, "endpointslice/"+byHandName, "deployment/"+name); err != nil {
 		return "", err
 	}
 	if err := w.noPools(ctx); err != nil {

@@ -111,14 +111,8 @@ func (w *walk) returns(ctx context.Context, f *trial.Flipper, failing *corev1.Po
 
 // flip switches what the pod answers to its readiness probe.
 func (w *walk) flip(ctx context.Context, f *trial.Flipper, pod *corev1.Pod, ready bool) (trial.Flip, error) {
-	path, becomes := "/ready/off", "not ready"
-	if ready {
-		path, becomes = "/ready/on", "ready"
-	}
-	flip, err := f.Flip(ctx, pod, ready, func() error {
-		_, err := w.Pod(ctx, "curl", "-sS", "--max-time", "5", "-X", "POST", "http://"+pod.Status.PodIP+":8080"+path)
-		return err
-	})
+	becomes := map[bool]string{true: "ready", false: "not ready"}[ready]
+	flip, err := f.Flip(ctx, pod, ready, func() error { return w.answerReady(ctx, pod.Status.PodIP, ready) })
 	if err != nil {
 		return flip, err
 	}
