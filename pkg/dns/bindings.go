@@ -130,44 +130,27 @@ func (b *bindings) reconcile(ctx context.Context, now time.Time) time.Duration {
 			changed = true
 		}
 	}
-	bound, due := b.bind(ctx, now)
-	missing := b.placeAddresses(changed || due, now)
-	for _, addr := range slices.SortedFunc(maps.Keys(bound), netip.AddrPort.Compare) {
-		b.start(ctx, b.slots[addr], bound[addr], missing[addr.Addr()], now)
+	missing := b.placeAddresses(changed, now)
+	for _, addr := range slices.SortedFunc(maps.Keys(b.slots), netip.AddrPort.Compare) {
+		if sl := b.slots[addr]; sl.listener == nil && !now.Before(sl.retryAt) {
+			b.start(ctx, sl, missing[addr.Addr()], now)
+			changed = true
+		}
 	}
-	changed = changed || due
 	if changed {
 		b.report()
 	}
 	return b.nextLook(now)
 }
 
-// bind opens the sockets of all addresses that are due, before our addresses are put
-// onto the node: a packet that comes as soon as one is there meets a socket. due tells
-// whether there were any.
-func (b *bindings) bind(ctx context.Context, now time.Time) (bound map[netip.AddrPort]*listener, due bool) {
-	bound = map[netip.AddrPort]*listener{}
-	for _, addr := range slices.SortedFunc(maps.Keys(b.slots), netip.AddrPort.Compare) {
-		sl := b.slots[addr]
-		if sl.listener != nil || now.Before(sl.retryAt) {
-			continue
-		}
-		due = true
-		l, err := listen(ctx, addr, sl.ours && b.node != nil)
-		if err != nil {
-			b.retryLater(sl, err, now)
-			continue
-		}
-		bound[addr] = l
-	}
-	return bound, due
-}
-
 // placeAddresses makes our addresses exist on the node, and those go that are no
 // longer wanted. It returns why some do not exist. Before the first Snapshot none
 // is taken away: what an earlier process left may be wanted yet.
 func (b *bindings) placeAddresses(changed bool, now time.Time) map[netip.Addr]error {
-	if b.node == nil || !changed && now.Sub(b.audited) < auditEvery {
+	due := slices.ContainsFunc(slices.Collect(maps.Values(b.slots)), func(sl *slot) bool {
+		return sl.listener == nil && !now.Before(sl.retryAt)
+	})
+	if b.node == nil || !changed && !due && now.Sub(b.audited) < auditEvery {
 		return nil
 	}
 	b.audited = now
@@ -187,14 +170,15 @@ func (b *bindings) placeAddresses(changed bool, now time.Time) map[netip.Addr]er
 	return failed
 }
 
-// start has a listener serve, unless its address is missing.
-func (b *bindings) start(ctx context.Context, sl *slot, l *listener, missing error, now time.Time) {
-	if missing != nil {
-		l.close()
-		b.retryLater(sl, missing, now)
+func (b *bindings) start(ctx context.Context, sl *slot, missing error, now time.Time) {
+	err := missing
+	if err == nil {
+		sl.listener, err = listen(ctx, sl.addr)
+	}
+	if err != nil {
+		b.retryLater(sl, err, now)
 		return
 	}
-	sl.listener = l
 	sl.listener.start(ctx, b.server, b.server.allowed(sl.binding), func() {
 		select {
 		case b.failed <- struct{}{}:
@@ -268,7 +252,7 @@ func (b *bindings) nextLook(now time.Time) time.Duration {
 	return max(next, 0)
 }
 
-// How long is gone on answering after our addresses are gone: drainLeast for what had
+// How long is gone on answering after nothing new is taken: drainLeast for what had
 // come before, which the kernel holds for us, and up to drainMost for questions that
 // wait for an upstream.
 const (
@@ -276,9 +260,8 @@ const (
 	drainMost  = time.Second
 )
 
-// close takes our addresses away, so that the node sends its packets elsewhere, goes on
-// answering those that have come before, and then ends all listeners. end ends what
-// they still wait for.
+// close has packets go elsewhere, goes on answering what had come before, and then ends all
+// listeners. end ends what they still wait for.
 func (b *bindings) close(end func()) error {
 	b.server.setServing(nil, errStopped)
 	err := b.leave()
@@ -290,14 +273,16 @@ func (b *bindings) close(end func()) error {
 	return err
 }
 
+// leave makes the sockets invisible to new packets: the node's rules lead these to other
+// nodes as soon as there is no socket for them. Then it takes our addresses away.
 func (b *bindings) leave() error {
 	if b.node == nil {
 		return nil
 	}
 	for _, sl := range b.slots {
 		if sl.ours && sl.listener != nil {
-			if err := sl.listener.outlive(); err != nil {
-				b.server.log.Warn("what is under way will not be answered", "address", sl.addr, "error", err)
+			if err := sl.listener.takeNoMore(); err != nil {
+				b.server.log.Warn("questions may be lost", "address", sl.addr, "error", err)
 			}
 		}
 	}

@@ -30,20 +30,18 @@ type listener struct {
 }
 
 // listen binds all sockets of addr, or none. If its port is 0 the kernel chooses
-// one, the same for all of them. If early is true the node need not have the address yet.
-func listen(ctx context.Context, addr netip.AddrPort, early bool) (*listener, error) {
+// one, the same for all of them.
+func listen(ctx context.Context, addr netip.AddrPort) (*listener, error) {
 	l := &listener{addr: addr}
-	if err := l.bind(ctx, early); err != nil {
+	if err := l.bind(ctx); err != nil {
 		l.close()
 		return nil, err
 	}
 	return l, nil
 }
 
-func (l *listener) bind(ctx context.Context, early bool) error {
-	config := net.ListenConfig{Control: func(_, _ string, c syscall.RawConn) error {
-		return onSocket(c, func(fd int) error { return l.prepare(fd, early) })
-	}}
+func (l *listener) bind(ctx context.Context) error {
+	config := net.ListenConfig{Control: reusePort}
 	stream, err := config.Listen(ctx, "tcp", l.addr.String())
 	if err != nil {
 		return err
@@ -64,36 +62,35 @@ func (l *listener) bind(ctx context.Context, early bool) error {
 	return nil
 }
 
-// prepare lets several sockets have the same address, of this process or of
+// reusePort lets several sockets have the same address, of this process or of
 // the next one, which is then there before this one is gone.
-func (l *listener) prepare(fd int, early bool) error {
-	err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1)
-	if err != nil || !early {
-		return err
-	}
-	if l.addr.Addr().Is4() {
-		return unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_FREEBIND, 1)
-	}
-	return unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_FREEBIND, 1)
+func reusePort(_, _ string, c syscall.RawConn) error {
+	return onSocket(c, func(fd int) error { return unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_REUSEPORT, 1) })
 }
 
-// outlive lets the UDP sockets send from their address when the node does not have it
-// any more.
-func (l *listener) outlive() error {
+// takeNoMore has the UDP sockets take nothing any more but what the kernel holds for
+// them already. They can still send, also when the node does not have their address any more.
+func (l *listener) takeNoMore() error {
 	var errs []error
 	for _, conn := range l.udp {
 		raw, err := conn.SyscallConn()
 		if err == nil {
-			err = onSocket(raw, func(fd int) error {
-				if l.addr.Addr().Is4() {
-					return unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_TRANSPARENT, 1)
-				}
-				return unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_TRANSPARENT, 1)
-			})
+			err = onSocket(raw, l.turnAway)
 		}
 		errs = append(errs, err)
 	}
 	return errors.Join(errs...)
+}
+
+// turnAway connects a socket to nobody: it is found for nobody else's packets then.
+func (l *listener) turnAway(fd int) error {
+	const discard = 9
+	if l.addr.Addr().Is4() {
+		return errors.Join(unix.SetsockoptInt(fd, unix.SOL_IP, unix.IP_TRANSPARENT, 1),
+			unix.Connect(fd, &unix.SockaddrInet4{Port: discard, Addr: [4]byte{127, 0, 0, 1}}))
+	}
+	return errors.Join(unix.SetsockoptInt(fd, unix.SOL_IPV6, unix.IPV6_TRANSPARENT, 1),
+		unix.Connect(fd, &unix.SockaddrInet6{Port: discard, Addr: [16]byte{15: 1}}))
 }
 
 func onSocket(c syscall.RawConn, f func(fd int) error) error {
