@@ -16,7 +16,7 @@ const maxExplained = 12
 // by custom is about the server itself.
 func (q *query) isExplain() bool { return q.class == dns.ClassCHAOS && q.qtype == dns.TypeTXT }
 
-// explain answers with what an A question for the same name would be answered with, or a
+// explain refuses to speak of other names, such as version.bind, and answers with what an A question for the same name would be answered with, or a
 // PTR question where the name stands for an address, and why.
 func (x *exchange) explain(view *records.View) {
 	q := &x.query
@@ -25,6 +25,10 @@ func (x *exchange) explain(view *records.View) {
 		asked.Type = dns.TypePTR
 	}
 	facts := view.Explain(asked)
+	if facts == nil {
+		x.refuse(dns.RcodeRefused)
+		return
+	}
 	if newest, is := x.server.opts.Snapshots.Snapshot(), view.Snapshot(); newest != nil && is != nil && newest.Generation != is.Generation {
 		facts = append(facts, fmt.Sprintf("snapshot %d is known, and not answered from as long as this node has no rules for new addresses", newest.Generation))
 	}

@@ -30,6 +30,15 @@ func TestAnswersAreExplained(t *testing.T) {
 	}
 }
 
+func TestOtherNamesAreRefused(t *testing.T) {
+	_, _, addr := startServer(t, nil)
+	r := request("version.bind.", dns.TypeTXT, 0)
+	r.Question[0].Qclass = dns.ClassCHAOS
+	if m, _ := ask(t, "udp", addr, r); m.Rcode != dns.RcodeRefused || len(m.Answer) > 0 {
+		t.Errorf("got %v", m)
+	}
+}
+
 // journal is a log to read.
 type journal struct {
 	mu   sync.Mutex

@@ -11,14 +11,15 @@ import (
 )
 
 // Explain says in words what the Answer to q is, and of which objects of which
-// Snapshot it is made. Each line is a fact, of at most 255 octets.
+// Snapshot it is made. Each line is a fact, of at most 255 octets. There is none for a
+// name that is not the cluster's to answer.
 func (v *View) Explain(q Question) []string {
 	var b Basis
 	a := v.AnswerOn(q, 0, &b)
-	out := []string{v.explainSnapshot(), explainAnswer(q, a)}
 	if a.Forward {
-		return out
+		return nil
 	}
+	out := []string{v.explainSnapshot(), explainAnswer(q, a)}
 	for _, s := range append([]usedService{b.service}, b.others().services...) {
 		if s.name != (model.Name{}) {
 			out = append(out, explainService(s))
@@ -48,10 +49,7 @@ func (v *View) explainSnapshot() string {
 
 func explainAnswer(q Question, a Answer) string {
 	kind := dns.TypeToString[q.Type] + ": "
-	switch {
-	case a.Forward:
-		return kind + "no name of the cluster, upstream resolvers are asked"
-	case a.Chase != "":
+	if a.Chase != "" {
 		return fmt.Sprintf("%s%s, %d records, and what %s has elsewhere", kind, dns.RcodeToString[a.Rcode], len(a.Answer), a.Chase)
 	}
 	return fmt.Sprintf("%s%s, %d records", kind, dns.RcodeToString[a.Rcode], len(a.Answer))
