@@ -242,6 +242,9 @@ func (n *node) startDNS(ctx context.Context, group *errgroup.Group, rules dns.Ru
 		return health.Check{}, nil, fmt.Errorf("dns: %w", err)
 	}
 	group.Go(func() error { return server.Run(ctx) })
+	if err := n.startOutward(ctx, group); err != nil {
+		return health.Check{}, nil, err
+	}
 	return health.Check{Name: "names", Check: server.Ready}, server.Answered, nil
 }
 

@@ -34,6 +34,7 @@ var rooms = map[string]floor{
 	"pkg/proxy/conntrack/stale":        pure,
 	"pkg/dns/records":                  pure,
 	"pkg/dns/packed":                   pure,
+	"pkg/dns/outside":                  pure,
 	"pkg/dns/search":                   pure,
 	"pkg/controller/endpoints/plan":    pure,
 	"pkg/controller/readiness/verdict": pure,
@@ -115,9 +116,9 @@ var banned = []struct {
 	{"k8s.io/client-go", pure, nil, "pure packages take objects as arguments"},
 	{"sigs.k8s.io/controller-runtime", pure, nil, "pure packages take objects as arguments"},
 	{"github.com/coreos/go-iptables", pure, nil, "pure packages render and do not run"},
-	{"os/exec", pure, []string{"pkg/dns/records", "pkg/dns/packed"}, "pure packages render and do not run"},
+	{"os/exec", pure, []string{"pkg/dns/records", "pkg/dns/packed", "pkg/dns/outside"}, "pure packages render and do not run"},
 	{"k8s.io/api", pure, []string{"pkg/watchcache/translate", "pkg/controller/endpoints/plan", "pkg/controller/readiness/verdict", "pkg/controller/loadbalancer/pool", "pkg/controller/backends/check", "pkg/controller/backends/plan"}, "API types stop at translate and the plans"},
-	{"github.com/miekg/dns", pure, []string{"pkg/dns/records", "pkg/dns/packed"}, "only the DNS wing speaks DNS"},
+	{"github.com/miekg/dns", pure, []string{"pkg/dns/records", "pkg/dns/packed", "pkg/dns/outside"}, "only the DNS wing speaks DNS"},
 	{"testing", command, []string{"pkg/proxy/iptables/iptablestest"}, "production code knows no tests"},
 }
 

@@ -60,6 +60,7 @@ func Default() *SignpostConfiguration {
 			SearchPath:  SearchPath{Enabled: false, ResolvConf: "/etc/resolv.conf"},
 			NearFirst:   false,
 			QueryLog:    false,
+			Outside:     Outside{Zone: "", Port: 53, TTL: seconds(5), NameServers: []string{}},
 		},
 		Peers:    Peers{Enabled: true, Port: 10263},
 		Announce: Announce{Enabled: true, Port: 10264},

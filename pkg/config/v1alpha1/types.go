@@ -310,6 +310,23 @@ type DNS struct {
 	// QueryLog has each query logged, with the pod of this node that asks. It takes
 	// several times the processor time.
 	QueryLog bool `json:"queryLog"`
+	// Outside are names for the world outside of the cluster.
+	Outside Outside `json:"outside"`
+}
+
+// Outside says under which names the world outside of the cluster finds its load
+// balancers: SERVICE.NAMESPACE.Zone.
+type Outside struct {
+	// Zone is the domain that is delegated to the nodes. Nothing is answered if it is
+	// empty.
+	Zone string `json:"zone"`
+	// Port is where it is answered, by UDP and TCP at all addresses of the nodes: to
+	// everybody who asks, and for nothing else.
+	Port int             `json:"port"`
+	TTL  metav1.Duration `json:"ttl"`
+	// NameServers are the names under which the zone is delegated to the nodes, for its SOA
+	// and NS records.
+	NameServers []string `json:"nameServers"`
 }
 
 // SearchPath configures whether the search lists of this node's pods are walked by

@@ -182,12 +182,8 @@ func (v *faults) dns(c *DNS) {
 	}
 	v.between("dns.peerPort", c.PeerPort, 0, 65535)
 	v.prefixes("dns.clients", c.Clients)
-	if c.TTL.Duration < 0 || c.TTL.Seconds() > 3600 {
-		v.add("dns.ttl", "%s is not between 0s and 1h", c.TTL.Duration)
-	}
-	if c.TTL.Duration%time.Second != 0 {
-		v.add("dns.ttl", "%s is not a number of seconds", c.TTL.Duration)
-	}
+	v.ttl("dns.ttl", c.TTL.Duration)
+	v.outside(c)
 	for i, s := range c.Upstreams {
 		v.upstream(fmt.Sprintf("dns.upstreams[%d]", i), s, true)
 	}
@@ -209,6 +205,34 @@ func (v *faults) dns(c *DNS) {
 	}
 	if c.SearchPath.Enabled && !strings.HasPrefix(c.SearchPath.ResolvConf, "/") {
 		v.add("dns.searchPath.resolvConf", "%q is not the path of a file", c.SearchPath.ResolvConf)
+	}
+}
+
+func (v *faults) ttl(path string, ttl time.Duration) {
+	if ttl < 0 || ttl > time.Hour {
+		v.add(path, "%s is not between 0s and 1h", ttl)
+	}
+	if ttl%time.Second != 0 {
+		v.add(path, "%s is not a number of seconds", ttl)
+	}
+}
+
+// outside refuses a zone that the cluster's own names are in, or that is in theirs: one
+// question would have two answers.
+func (v *faults) outside(c *DNS) {
+	o := &c.Outside
+	if o.Zone == "" {
+		return
+	}
+	zone, domain := strings.ToLower(strings.TrimSuffix(o.Zone, ".")), strings.ToLower(strings.TrimSuffix(c.Domain, "."))
+	v.names("dns.outside.zone", zone, validation.IsDNS1123Subdomain)
+	if strings.HasSuffix("."+zone, "."+domain) || strings.HasSuffix("."+domain, "."+zone) {
+		v.add("dns.outside.zone", "%q and the cluster's domain %q are within each other", o.Zone, c.Domain)
+	}
+	v.between("dns.outside.port", o.Port, 1, 65535)
+	v.ttl("dns.outside.ttl", o.TTL.Duration)
+	for i, s := range o.NameServers {
+		v.names(fmt.Sprintf("dns.outside.nameServers[%d]", i), strings.ToLower(strings.TrimSuffix(s, ".")), validation.IsDNS1123Subdomain)
 	}
 }
 
