@@ -120,8 +120,8 @@ func TestZonesThatCannotBe(t *testing.T) {
 
 // FuzzAnswer holds that every answer can be sent, and stays in the zone.
 func FuzzAnswer(f *testing.F) {
-	f.Add("web.shop.lb.example.org.", uint16(dns.TypeA))
-	f.Add(`_http._tcp.we\.b.shop.lb.example.org.`, uint16(dns.TypeSRV))
+	f.Add("web.shop.lb.example.org.", dns.TypeA)
+	f.Add(`_http._tcp.we\.b.shop.lb.example.org.`, dns.TypeSRV)
 	z, err := New("lb.example.org", 5, nil)
 	if err != nil {
 		f.Fatal(err)
